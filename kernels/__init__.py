@@ -1,0 +1,4 @@
+"""Device code only: every kernel and its adjoint. Knows no scene and no file."""
+
+if __name__ != "tidr.kernels":
+    raise ImportError("kernels is part of tidr: import tidr.kernels")

@@ -1,0 +1,69 @@
+"""Backends as fixtures, and rows of the checklist as markers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+import tidr
+from tidr import runtime
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A started backend with the tolerance and the difference step that its precision allows."""
+
+    arch: str
+    precision: int
+
+    @property
+    def rtol(self) -> float:
+        return 1e-5 if self.precision == 64 else 2e-2
+
+    @property
+    def step(self) -> float:
+        return 6e-6 if self.precision == 64 else 5e-3
+
+
+def start(arch: str, precision: int) -> Backend:
+    if arch == "vulkan" and not runtime.vulkan_devices():
+        pytest.skip("no Vulkan device on this machine (Debian: mesa-vulkan-drivers libvulkan1)")
+    running = runtime.started()
+    if running is None or (running.arch, running.precision) != (arch, precision):
+        tidr.init(arch=arch, precision=precision)
+    return Backend(arch, precision)
+
+
+@pytest.fixture
+def f64() -> Backend:
+    return start("cpu", 64)
+
+
+@pytest.fixture
+def f32() -> Backend:
+    return start("cpu", 32)
+
+
+@pytest.fixture
+def vulkan() -> Backend:
+    return start("vulkan", 32)
+
+
+@pytest.fixture(params=["cpu-f64", "vulkan-f32"])
+def backend(request) -> Backend:
+    return start("cpu", 64) if request.param == "cpu-f64" else start("vulkan", 32)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Within a file, tests of one backend run together: a change of backend compiles anew."""
+
+    def backend_of(item: pytest.Item) -> str:
+        chosen = getattr(getattr(item, "callspec", None), "params", {}).get("backend", "")
+        names = getattr(item, "fixturenames", ())
+        return chosen or next((name for name in ("f64", "f32", "vulkan") if name in names), "")
+
+    order: dict[str, int] = {}
+    for item in items:
+        order.setdefault(str(item.path), len(order))
+    items.sort(key=lambda item: (order[str(item.path)], backend_of(item)))

@@ -1,0 +1,41 @@
+"""tidr: the all-in-one differentiable renderer on Taichi. Public names only, loaded when first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+_here = Path(__file__).parent
+if not (_here / "kernels").is_dir():  # a checkout: kernels/, cli/ and scenes/ stand beside this folder
+    __path__.append(str(_here.parent))
+
+__version__ = "0.1.0"
+
+_NAMES = {
+    "init": "runtime",
+    "TidrError": "errors",
+    "FileError": "errors",
+    "SceneError": "errors",
+    "BackendError": "errors",
+    "GradientError": "errors",
+    "Array": "array",
+    "Parameter": "parameter",
+    "Parameters": "parameter",
+    "Constraint": "parameter",
+    "Tape": "fitting.tape",
+}
+_MODULES = {"losses": "fitting.losses", "regularizers": "fitting.regularizers", "schedules": "fitting.schedules"}
+
+__all__ = [*_NAMES, *_MODULES, "__version__"]
+
+
+def __getattr__(name: str):
+    if name in _NAMES:
+        return getattr(import_module(f"{__name__}.{_NAMES[name]}"), name)
+    if name in _MODULES:
+        return import_module(f"{__name__}.{_MODULES[name]}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,84 @@
+"""Device memory that is used again: a buffer that Python lets go of serves the next one of its size."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from . import runtime
+
+SPARE_LIMIT_BYTES = 512 << 20
+
+_spare: OrderedDict[tuple, list] = OrderedDict()
+_spare_bytes = 0
+_spare_generation = 0
+allocations = 0
+
+
+class Buffer:
+    """An uninitialised Taichi ndarray of reals (`kind="real"`) or 32-bit integers (`kind="int"`).
+
+    When the last reference goes, the memory is kept for the next buffer of the same kind and shape, so a loop that
+    renders and drops images allocates nothing after its second turn. `allocations` counts what was really allocated.
+    """
+
+    def __init__(self, shape: tuple[int, ...], kind: str = "real", vector: int = 0) -> None:
+        global allocations
+        ti = runtime.taichi()
+        self._generation = runtime.generation()
+        self._key = (kind, vector, tuple(max(int(n), 1) for n in shape))
+        self.ndarray = _take(self._key)
+        if self.ndarray is None:
+            dtype = runtime.real() if kind == "real" else ti.i32
+            make = ti.Vector.ndarray if vector else None
+            shape = self._key[2]
+            self.ndarray = make(vector, dtype, shape) if make else ti.ndarray(dtype, shape)
+            allocations += 1
+
+    @property
+    def bytes(self) -> int:
+        kind, vector, shape = self._key
+        size = 4 if kind == "int" else runtime.current().precision // 8
+        for n in shape:
+            size *= n
+        return size * max(vector, 1)
+
+    def __del__(self) -> None:
+        current = runtime.started() if runtime else None
+        if current is not None and getattr(self, "ndarray", None) is not None:
+            _give(self)
+
+
+def _take(key: tuple):
+    global _spare_bytes
+    _forget_stale()
+    waiting = _spare.get(key)
+    if not waiting:
+        return None
+    ndarray, size = waiting.pop()
+    _spare_bytes -= size
+    if not waiting:
+        del _spare[key]
+    return ndarray
+
+
+def _give(buffer: Buffer) -> None:
+    global _spare_bytes
+    _forget_stale()
+    if buffer._generation != _spare_generation:
+        return
+    size = buffer.bytes
+    _spare.setdefault(buffer._key, []).append((buffer.ndarray, size))
+    _spare.move_to_end(buffer._key)
+    _spare_bytes += size
+    while _spare_bytes > SPARE_LIMIT_BYTES:
+        oldest, waiting = next(iter(_spare.items()))
+        _spare_bytes -= waiting.pop(0)[1]
+        if not waiting:
+            del _spare[oldest]
+
+
+def _forget_stale() -> None:
+    global _spare_bytes, _spare_generation
+    if _spare_generation != runtime.generation():
+        _spare.clear()
+        _spare_bytes, _spare_generation = 0, runtime.generation()

@@ -1,0 +1,1 @@
+"""From pictures to parameters: tape, losses, regularizers, optimizers, the fit loop, the gradient checker."""

@@ -1,0 +1,176 @@
+"""`Tape`: records what a loss was made from and fills every gradient on leaving the block.
+
+It stands on `ti.ad.Tape`. Each operation of tidr is one entry on it, a forward and a hand-written (or Taichi-made)
+adjoint joined by `ti.ad.grad_replaced`; plain Taichi kernels over fields that the user calls inside are recorded too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from .. import runtime
+from ..array import Array
+from ..errors import GradientError
+
+_active: Tape | None = None
+
+
+@dataclass
+class Operation:
+    """One differentiable step: `forward` writes the values of `outputs`, `backward` adds to the grads of `inputs`.
+
+    `backward` may read the grads of `outputs`; the tape has zeroed all grads named here before the first backward.
+    """
+
+    forward: Callable[[], None]
+    backward: Callable[[], None]
+    inputs: Sequence[Array] = ()
+    outputs: Sequence[Array] = ()
+    name: str = ""
+
+
+@dataclass
+class Loss:
+    """A scalar on the device: what a loss function returns and `Tape.add` takes."""
+
+    array: Array
+    name: str = "loss"
+
+    def __float__(self) -> float:
+        return float(self.array.numpy())
+
+
+@dataclass
+class _Term:
+    loss: Loss
+    weight: float
+
+
+def run(operation: Operation) -> None:
+    """Run an operation's forward; inside a `Tape` also record its backward."""
+    if _active is None:
+        with unrecorded():
+            operation.forward()
+        return
+    _active.operations.append(operation)
+    _door()(operation)
+
+
+@contextlib.contextmanager
+def unrecorded() -> Iterator[None]:
+    """Kernels launched inside (searches, fills, uploads) stay off the tape."""
+    kernels = runtime.taichi().lang.impl.get_runtime()
+    held, kernels.target_tape = kernels.target_tape, None
+    try:
+        yield
+    finally:
+        kernels.target_tape = held
+
+
+def recording() -> bool:
+    """Whether a `Tape` is open."""
+    return _active is not None
+
+
+@dataclass
+class Tape:
+    """`with tidr.Tape() as tape: ...; tape.add(loss)`; leaving the block fills every gradient.
+
+    `tape.loss` is the weighted sum of what was added, `tape.terms` maps each loss's name to its unweighted value, and
+    `tape.zero_gradients()` names the parameters that the recorded work reads and whose gradient is exactly zero.
+
+    Raises:
+        GradientError: nested tapes, nothing added, or a loss that is not finite (no gradient is then computed).
+    """
+
+    operations: list[Operation] = field(default_factory=list)
+    loss: float = math.nan
+    terms: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._added: list[_Term] = []
+        self._read: list[Array] = []
+
+    def add(self, loss: Loss, weight: float = 1.0) -> None:
+        """Add `weight` times a loss to the total."""
+        if not isinstance(loss, Loss):
+            raise GradientError("Tape.add", f"got {type(loss).__name__}, expected a loss", "pass tidr.losses.mse(...)")
+        self._added.append(_Term(loss, float(weight)))
+
+    def zero_gradients(self) -> list[str]:
+        """Paths of parameters that were read and whose gradient stayed exactly zero."""
+        named = {id(a): a for a in self._read if getattr(a, "path", "")}
+        return [a.path for a in named.values() if not a.grad_numpy().any()]
+
+    def __enter__(self) -> Tape:
+        global _active
+        if _active is not None:
+            raise GradientError("Tape", "a tape is already open", "leave the outer `with tidr.Tape()` first")
+        ti = runtime.taichi()
+        runtime.current()
+        seed = ti.ndarray(runtime.real(), 1, needs_grad=True)
+        self._inner = ti.ad.Tape(loss=seed)
+        self._inner.__enter__()
+        _active = self
+        return self
+
+    def __exit__(self, kind, value, trace) -> None:
+        global _active
+        _active = None
+        self._inner.runtime.target_tape = None
+        self._inner.eval_on_exit = False
+        try:
+            if kind is None:
+                self._total()
+                self._seed()
+                self._inner.grad()
+        finally:
+            self._inner.__exit__(kind, value, trace)
+            self._read = [array for operation in self.operations for array in operation.inputs]
+            self.operations = []
+
+    def _total(self) -> None:
+        if not self._added:
+            raise GradientError("Tape", "nothing was added", "call tape.add(loss) inside the block")
+        self.terms = {}
+        self.loss = 0.0
+        for term in self._added:
+            value = float(term.loss)
+            if not math.isfinite(value):
+                raise GradientError(term.loss.name, f"the loss is {value}", "look for NaN in the target or parameters")
+            self.terms[term.loss.name] = self.terms.get(term.loss.name, 0.0) + value
+            self.loss += term.weight * value
+
+    def _seed(self) -> None:
+        touched = {id(a): a for op in self.operations for a in (*op.inputs, *op.outputs)}
+        for array in touched.values():
+            array.zero_grad()
+        totals: dict[int, tuple[Array, float]] = {}
+        for term in self._added:
+            array, weight = term.loss.array, term.weight
+            totals[id(array)] = (array, totals.get(id(array), (array, 0.0))[1] + weight)
+        for array, weight in totals.values():
+            array.grad.fill(weight)
+
+
+_doors: dict[int, Callable[[Operation], None]] = {}
+
+
+def _door() -> Callable[[Operation], None]:
+    """The one function through which operations enter Taichi's tape."""
+    if 0 not in _doors:
+        ti = runtime.taichi()
+
+        @ti.ad.grad_replaced
+        def apply(operation: Operation) -> None:
+            operation.forward()
+
+        @ti.ad.grad_for(apply)
+        def apply_backward(operation: Operation) -> None:
+            operation.backward()
+
+        _doors[0] = apply
+    return _doors[0]
