@@ -108,6 +108,11 @@ def chunks() -> int:
     return runtime.threads if runtime.arch == "cpu" else 1
 
 
+def reduction_chunks() -> int:
+    """Partial sums of a reduction to few numbers: one per CPU thread, many on a GPU."""
+    return current().threads if on_cpu() else 512
+
+
 def vulkan_devices() -> list[dict]:
     """Vulkan devices as {"name", "software"}; asked for in a child process, since a broken driver may crash it."""
     probe = Path(__file__).with_name("vulkan_probe.py")

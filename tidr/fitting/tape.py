@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .. import runtime
 from ..array import Array
 from ..errors import GradientError
+from ..parameter import Parameter
 
 _active: Tape | None = None
+_backward: Tape | None = None
 
 
 @dataclass
@@ -50,13 +52,18 @@ class _Term:
 
 
 def run(operation: Operation) -> None:
-    """Run an operation's forward; inside a `Tape` also record its backward."""
-    if _active is None:
+    """Run an operation's forward; inside a `Tape` also record its backward, if a wanted parameter flows through."""
+    if _active is None or not _active.follow(operation):
         with unrecorded():
             operation.forward()
         return
     _active.operations.append(operation)
     _door()(operation)
+
+
+def needs(array: Array) -> bool:
+    """Inside a backward: whether a wanted parameter is this array or lies behind it."""
+    return _backward is None or _backward.wants(array)
 
 
 @contextlib.contextmanager
@@ -79,6 +86,7 @@ def recording() -> bool:
 class Tape:
     """`with tidr.Tape() as tape: ...; tape.add(loss)`; leaving the block fills every gradient.
 
+    With `parameters` only theirs are computed; otherwise those of every parameter that is not fixed.
     `tape.loss` is the weighted sum of what was added, `tape.terms` maps each loss's name to its unweighted value, and
     `tape.zero_gradients()` names the parameters that the recorded work reads and whose gradient is exactly zero.
 
@@ -86,11 +94,14 @@ class Tape:
         GradientError: nested tapes, nothing added, or a loss that is not finite (no gradient is then computed).
     """
 
-    operations: list[Operation] = field(default_factory=list)
-    loss: float = math.nan
-    terms: dict[str, float] = field(default_factory=dict)
+    parameters: Mapping[str, Parameter] | None = None
+    operations: list[Operation] = field(default_factory=list, init=False)
+    loss: float = field(default=math.nan, init=False)
+    terms: dict[str, float] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
+        self._wanted = None if self.parameters is None else {id(p) for p in self.parameters.values()}
+        self._followed: set[int] = set()
         self._added: list[_Term] = []
         self._read: list[Array] = []
 
@@ -100,10 +111,23 @@ class Tape:
             raise GradientError("Tape.add", f"got {type(loss).__name__}, expected a loss", "pass tidr.losses.mse(...)")
         self._added.append(_Term(loss, float(weight)))
 
+    def wants(self, array: Array) -> bool:
+        """Whether a wanted parameter is this array or lies behind it."""
+        if isinstance(array, Parameter):
+            return not array.constraint.fixed and (self._wanted is None or id(array) in self._wanted)
+        return id(array) in self._followed
+
+    def follow(self, operation: Operation) -> bool:
+        """Whether a wanted parameter lies behind the operation; remembers so for what it makes."""
+        if not any(self.wants(array) for array in operation.inputs):
+            return False
+        self._followed.update(id(array) for array in operation.outputs)
+        return True
+
     def zero_gradients(self) -> list[str]:
         """Paths of parameters that were read and whose gradient stayed exactly zero."""
-        named = {id(a): a for a in self._read if getattr(a, "path", "")}
-        return [a.path for a in named.values() if not a.grad_numpy().any()]
+        read = {id(a): a for a in self._read if isinstance(a, Parameter) and self.wants(a)}
+        return [a.label for a in read.values() if not a.grad_numpy().any()]
 
     def __enter__(self) -> Tape:
         global _active
@@ -118,7 +142,7 @@ class Tape:
         return self
 
     def __exit__(self, kind, value, trace) -> None:
-        global _active
+        global _active, _backward
         _active = None
         self._inner.runtime.target_tape = None
         self._inner.eval_on_exit = False
@@ -126,8 +150,10 @@ class Tape:
             if kind is None:
                 self._total()
                 self._seed()
+                _backward = self
                 self._inner.grad()
         finally:
+            _backward = None
             self._inner.__exit__(kind, value, trace)
             self._read = [array for operation in self.operations for array in operation.inputs]
             self.operations = []

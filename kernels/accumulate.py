@@ -1,0 +1,57 @@
+"""Scatter and reduce: one private accumulator per chunk of work, summed in a fixed order, or atomics on a GPU.
+
+A CPU adds plain floats several times faster than atomically, and a fixed order makes gradients equal bit for bit.
+"""
+
+import taichi as ti
+
+A2 = ti.types.ndarray(ndim=2)
+A3 = ti.types.ndarray(ndim=3)
+
+
+@ti.func
+def add(part: ti.template(), p, row, channel, value, atomic: ti.template()):
+    """part[p, row, channel] += value; atomically where threads share accumulator p."""
+    if ti.static(atomic):
+        ti.atomic_add(part[p, row, channel], value)
+    else:
+        part[p, row, channel] = part[p, row, channel] + value
+
+
+@ti.func
+def add3(part: ti.template(), p, row, value, atomic: ti.template()):
+    for channel in ti.static(range(3)):
+        add(part, p, row, channel, value[channel], atomic)
+
+
+@ti.func
+def load3(array: ti.template(), row):
+    return ti.Vector([array[row, 0], array[row, 1], array[row, 2]])
+
+
+@ti.kernel
+def collect(chunks: ti.i32, rows: ti.i32, channels: ti.i32, part: A3, target: A2):
+    """target[row, channel] += the sum of part [chunks, rows, channels] over chunks."""
+    for row in range(rows):
+        for channel in range(channels):
+            total = part[0, row, channel]
+            for p in range(1, chunks):
+                total += part[p, row, channel]
+            target[row, channel] = target[row, channel] + total
+
+
+@ti.kernel
+def add_rows(rows: ti.i32, channels: ti.i32, source: A2, source_start: ti.i32, target: A2, target_start: ti.i32):
+    """target[target_start + row] += source[source_start + row]."""
+    for row in range(rows):
+        for channel in range(channels):
+            old = target[target_start + row, channel]
+            target[target_start + row, channel] = old + source[source_start + row, channel]
+
+
+@ti.kernel
+def copy_rows(rows: ti.i32, channels: ti.i32, source: A2, target: A2, target_start: ti.i32):
+    """target[target_start + row] = source[row]."""
+    for row in range(rows):
+        for channel in range(channels):
+            target[target_start + row, channel] = source[row, channel]

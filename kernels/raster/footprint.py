@@ -1,0 +1,142 @@
+"""How far the uv moves under one step to the next pixel, for mipmaps; with its adjoint (Laine et al. 2020)."""
+
+import taichi as ti
+
+from ..accumulate import add
+from .gather import corner, corner_rows, pixel_place, planes, safe_sum
+
+A1 = ti.types.ndarray(ndim=1)
+A2 = ti.types.ndarray(ndim=2)
+A3 = ti.types.ndarray(ndim=3)
+
+
+@ti.kernel
+def footprint(
+    entries: ti.i32,
+    width: ti.i32,
+    height: ti.i32,
+    vertices: ti.i32,
+    pixel: A1,
+    face: A1,
+    triangles: A2,
+    screen: A2,
+    corners: A2,
+    uvs: A2,
+    out: A2,
+):
+    """out [n, 4] = du/dx, dv/dx, du/dy, dv/dy of the uv under one pixel's move; zero where a corner is -1."""
+    for e in range(entries):
+        view, x, y = pixel_place(pixel[e], width, height)
+        ids = corner_rows(triangles, face[e], view * vertices)
+        c0, c1, c2 = corner(screen, ids[0], x, y), corner(screen, ids[1], x, y), corner(screen, ids[2], x, y)
+        a0, a1, a2 = planes(c0, c1, c2)
+        total = safe_sum(a0[2] + a1[2] + a2[2])
+        for c in ti.static(range(4)):
+            out[e, c] = 0.0 * total
+        if corners[face[e], 0] >= 0:
+            slope = a0 + a1 + a2
+            for c in ti.static(range(2)):
+                u = ti.Vector([uvs[corners[face[e], k], c] for k in ti.static(range(3))])
+                moment = a0 * u[0] + a1 * u[1] + a2 * u[2]
+                value = moment[2] / total
+                out[e, c] = (moment[0] - value * slope[0]) / total
+                out[e, 2 + c] = (moment[1] - value * slope[1]) / total
+
+
+@ti.func
+def footprint_adjoint_entry(
+    e,
+    p,
+    width,
+    height,
+    vertices,
+    pixel: ti.template(),
+    face: ti.template(),
+    triangles: ti.template(),
+    screen: ti.template(),
+    corners: ti.template(),
+    uvs: ti.template(),
+    grad: ti.template(),
+    part: ti.template(),
+    part_uvs: ti.template(),
+    atomic: ti.template(),
+):
+    view, x, y = pixel_place(pixel[e], width, height)
+    ids = corner_rows(triangles, face[e], view * vertices)
+    c0, c1, c2 = corner(screen, ids[0], x, y), corner(screen, ids[1], x, y), corner(screen, ids[2], x, y)
+    a0, a1, a2 = planes(c0, c1, c2)
+    slope = a0 + a1 + a2
+    total = safe_sum(slope[2])
+    g0, g1, g2 = ti.Vector.zero(float, 3), ti.Vector.zero(float, 3), ti.Vector.zero(float, 3)
+    for c in ti.static(range(2)):
+        u = ti.Vector([uvs[corners[face[e], k], c] for k in ti.static(range(3))])
+        moment = a0 * u[0] + a1 * u[1] + a2 * u[2]
+        value = moment[2] / total
+        dx, dy = (moment[0] - value * slope[0]) / total, (moment[1] - value * slope[1]) / total
+        gx, gy = grad[e, c], grad[e, 2 + c]
+        g_value = -(gx * slope[0] + gy * slope[1]) / total
+        g_moment = ti.Vector([gx / total, gy / total, g_value / total])
+        g_slope = ti.Vector(
+            [-gx * value / total, -gy * value / total, -(gx * dx + gy * dy) / total - g_value * value / total]
+        )
+        g0 += g_moment * u[0] + g_slope
+        g1 += g_moment * u[1] + g_slope
+        g2 += g_moment * u[2] + g_slope
+        add(part_uvs, p, corners[face[e], 0], c, g_moment.dot(a0), atomic)
+        add(part_uvs, p, corners[face[e], 1], c, g_moment.dot(a1), atomic)
+        add(part_uvs, p, corners[face[e], 2], c, g_moment.dot(a2), atomic)
+    h = ti.Matrix.rows([c1.cross(g2) - c2.cross(g1), c2.cross(g0) - c0.cross(g2), c0.cross(g1) - c1.cross(g0)])
+    for k in ti.static(range(3)):
+        # a_i = c_j x c_k: dL/dc_j = c_k x g_i and dL/dc_k = g_i x c_j.
+        add(part, p, ids[k], 0, h[k, 0], atomic)
+        add(part, p, ids[k], 1, h[k, 1], atomic)
+        add(part, p, ids[k], 2, h[k, 2] - x * h[k, 0] - y * h[k, 1], atomic)
+
+
+@ti.kernel
+def footprint_adjoint(
+    chunks: ti.i32,
+    entries: ti.i32,
+    width: ti.i32,
+    height: ti.i32,
+    vertices: ti.i32,
+    pixel: A1,
+    face: A1,
+    triangles: A2,
+    screen: A2,
+    corners: A2,
+    uvs: A2,
+    grad: A2,
+    part: A3,
+    part_uvs: A3,
+    atomic: ti.template(),
+):
+    """Scatters the gradient of `footprint` into part [chunks, views * V, 4] and part_uvs [chunks, T, 2]."""
+    if ti.static(atomic):
+        for e in range(entries):
+            if corners[face[e], 0] >= 0:
+                footprint_adjoint_entry(
+                    e, 0, width, height, vertices, pixel, face, triangles, screen, corners, uvs, grad, part, part_uvs, True
+                )
+    else:
+        ti.loop_config(block_dim=1)
+        for p in range(chunks):
+            for e in range(p * entries // chunks, (p + 1) * entries // chunks):
+                if corners[face[e], 0] >= 0:
+                    footprint_adjoint_entry(
+                        e,
+                        p,
+                        width,
+                        height,
+                        vertices,
+                        pixel,
+                        face,
+                        triangles,
+                        screen,
+                        corners,
+                        uvs,
+                        grad,
+                        part,
+                        part_uvs,
+                        False,
+                    )

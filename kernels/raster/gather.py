@@ -1,0 +1,280 @@
+"""From visible triangles to surface values: barycentrics, interpolated attributes; with adjoints.
+
+An entry is one (pixel, triangle) pair. With corners c_k = (column * w, row * w, w) taken relative to the pixel centre,
+a_i = (c_j x c_k).z and b_i = a_i / sum(a) are the perspective-correct barycentrics (methods: analytic derivatives of de
+La Gorce et al. 2011, Laine et al. 2020).
+
+With `clip` = 1 (soft edges) a pixel outside its triangle takes the screen-space barycentrics clamped to [0, 1] and
+renormalised (Liu et al. 2019), made perspective-correct afterwards.
+"""
+
+import taichi as ti
+
+from ..accumulate import add, load3
+
+A1 = ti.types.ndarray(ndim=1)
+A2 = ti.types.ndarray(ndim=2)
+A3 = ti.types.ndarray(ndim=3)
+
+
+@ti.func
+def corner_rows(triangles: ti.template(), f, base):
+    return ti.Vector([triangles[f, 0] + base, triangles[f, 1] + base, triangles[f, 2] + base])
+
+
+@ti.func
+def corner(screen: ti.template(), row, x, y):
+    """(column * w, row * w, w) of a vertex relative to pixel centre (x, y)."""
+    w = screen[row, 2]
+    return ti.Vector([screen[row, 0] - x * w, screen[row, 1] - y * w, w])
+
+
+@ti.func
+def planes(c0, c1, c2):
+    """Rows A_i = c_j x c_k; a_i = A_i.z, and (A_i.x, A_i.y) is its derivative along the pixel axes."""
+    return c1.cross(c2), c2.cross(c0), c0.cross(c1)
+
+
+@ti.func
+def safe_sum(total):
+    result = total
+    if result == 0.0:
+        result = 1e-30
+    return result
+
+
+@ti.func
+def clipped(a, w, s):
+    """Perspective-correct barycentrics of the clamped screen-space ones; s = sum(a * w)."""
+    t = a * w / s
+    u = ti.Vector([ti.min(ti.max(t[k], 0.0), 1.0) for k in ti.static(range(3))])
+    q = u / w
+    return q / q.sum()
+
+
+@ti.func
+def clipped_adjoint(a, w, s, g):
+    """Gradients of a and w from the gradient g of `clipped`; the sum after clamping cancels out of q / sum(q)."""
+    t = a * w / s
+    u = ti.Vector([ti.min(ti.max(t[k], 0.0), 1.0) for k in ti.static(range(3))])
+    q = u / w
+    total = q.sum()
+    b = q / total
+    gq = (g - g.dot(b)) / total
+    gw = -gq * q / w
+    gu = gq / w
+    gt = ti.Vector.zero(float, 3)
+    for k in ti.static(range(3)):
+        if 0.0 < t[k] and t[k] < 1.0:
+            gt[k] = gu[k]
+    raw = (gt - gt.dot(t)) / s
+    return raw * w, gw + raw * a
+
+
+@ti.func
+def pixel_place(pixel, width, height):
+    """View, and centre of a pixel (columns to the right, rows down)."""
+    view = pixel // (width * height)
+    within = pixel % (width * height)
+    return view, within % width + 0.5, within // width + 0.5
+
+
+@ti.kernel
+def barycentrics(
+    entries: ti.i32,
+    width: ti.i32,
+    height: ti.i32,
+    vertices: ti.i32,
+    clip: ti.i32,
+    pixel: A1,
+    face: A1,
+    triangles: A2,
+    screen: A2,
+    bary: A2,
+):
+    """bary [n, 3]: perspective-correct barycentrics of each entry's pixel centre."""
+    for e in range(entries):
+        view, x, y = pixel_place(pixel[e], width, height)
+        ids = corner_rows(triangles, face[e], view * vertices)
+        c0, c1, c2 = corner(screen, ids[0], x, y), corner(screen, ids[1], x, y), corner(screen, ids[2], x, y)
+        a0, a1, a2 = planes(c0, c1, c2)
+        a = ti.Vector([a0[2], a1[2], a2[2]])
+        b = a / safe_sum(a.sum())
+        if clip == 1:
+            w = ti.Vector([c0[2], c1[2], c2[2]])
+            b = clipped(a, w, safe_sum(a.dot(w)))
+        for k in ti.static(range(3)):
+            bary[e, k] = b[k]
+
+
+@ti.func
+def barycentrics_adjoint_entry(
+    e,
+    p,
+    width,
+    height,
+    vertices,
+    clip,
+    pixel: ti.template(),
+    face: ti.template(),
+    triangles: ti.template(),
+    screen: ti.template(),
+    grad_bary: ti.template(),
+    part: ti.template(),
+    atomic: ti.template(),
+):
+    view, x, y = pixel_place(pixel[e], width, height)
+    ids = corner_rows(triangles, face[e], view * vertices)
+    c0, c1, c2 = corner(screen, ids[0], x, y), corner(screen, ids[1], x, y), corner(screen, ids[2], x, y)
+    a0, a1, a2 = planes(c0, c1, c2)
+    a = ti.Vector([a0[2], a1[2], a2[2]])
+    g = load3(grad_bary, e)
+    ga = ti.Vector.zero(float, 3)
+    gw = ti.Vector.zero(float, 3)
+    if clip == 1:
+        w = ti.Vector([c0[2], c1[2], c2[2]])
+        ga, gw = clipped_adjoint(a, w, safe_sum(a.dot(w)), g)
+    else:
+        total = safe_sum(a.sum())
+        ga = (g - g.dot(a / total)) / total
+    # a_i = (c_j x c_k).z, so its gradient reaches only x and y of the corners.
+    gx = ti.Vector([ga[2] * c1[1] - ga[1] * c2[1], ga[0] * c2[1] - ga[2] * c0[1], ga[1] * c0[1] - ga[0] * c1[1]])
+    gy = ti.Vector([ga[1] * c2[0] - ga[2] * c1[0], ga[2] * c0[0] - ga[0] * c2[0], ga[0] * c1[0] - ga[1] * c0[0]])
+    for k in ti.static(range(3)):
+        add(part, p, ids[k], 0, gx[k], atomic)
+        add(part, p, ids[k], 1, gy[k], atomic)
+        add(part, p, ids[k], 2, gw[k] - x * gx[k] - y * gy[k], atomic)
+
+
+@ti.kernel
+def barycentrics_adjoint(
+    chunks: ti.i32,
+    entries: ti.i32,
+    width: ti.i32,
+    height: ti.i32,
+    vertices: ti.i32,
+    clip: ti.i32,
+    pixel: A1,
+    face: A1,
+    triangles: A2,
+    screen: A2,
+    grad_bary: A2,
+    part: A3,
+    atomic: ti.template(),
+):
+    """Scatters into part [chunks, views * V, 4]."""
+    if ti.static(atomic):
+        for e in range(entries):
+            barycentrics_adjoint_entry(
+                e, 0, width, height, vertices, clip, pixel, face, triangles, screen, grad_bary, part, True
+            )
+    else:
+        ti.loop_config(block_dim=1)
+        for p in range(chunks):
+            for e in range(p * entries // chunks, (p + 1) * entries // chunks):
+                barycentrics_adjoint_entry(
+                    e, p, width, height, vertices, clip, pixel, face, triangles, screen, grad_bary, part, False
+                )
+
+
+@ti.kernel
+def interpolate(entries: ti.i32, channels: ti.i32, face: A1, corners: A2, attribute: A2, bary: A2, out: A2):
+    """out[e] = sum_k bary[e, k] * attribute[corners[face[e], k]]; zero where a corner is -1."""
+    for e in range(entries):
+        f = face[e]
+        for c in range(channels):
+            value = bary[e, 0] * 0.0
+            if corners[f, 0] >= 0:
+                for k in ti.static(range(3)):
+                    value += bary[e, k] * attribute[corners[f, k], c]
+            out[e, c] = value
+
+
+@ti.kernel
+def interpolate_by_view(
+    entries: ti.i32,
+    channel: ti.i32,
+    pixels: ti.i32,
+    vertices: ti.i32,
+    pixel: A1,
+    face: A1,
+    triangles: A2,
+    attribute: A2,
+    bary: A2,
+    out: A2,
+):
+    """As `interpolate` for one channel of an attribute [views * V, C] that differs from view to view (depth)."""
+    for e in range(entries):
+        base = pixel[e] // pixels * vertices
+        value = bary[e, 0] * 0.0
+        for k in ti.static(range(3)):
+            value += bary[e, k] * attribute[base + triangles[face[e], k], channel]
+        out[e, 0] = value
+
+
+@ti.func
+def interpolate_adjoint_entry(
+    e,
+    p,
+    base,
+    channels,
+    first,
+    face: ti.template(),
+    corners: ti.template(),
+    attribute: ti.template(),
+    bary: ti.template(),
+    grad_out: ti.template(),
+    grad_bary: ti.template(),
+    part: ti.template(),
+    scatter,
+    atomic: ti.template(),
+):
+    f = face[e]
+    if corners[f, 0] >= 0:
+        for c in range(channels):
+            g = grad_out[e, c]
+            if g != 0.0:
+                for k in ti.static(range(3)):
+                    row = base + corners[f, k]
+                    grad_bary[e, k] = grad_bary[e, k] + g * attribute[row, first + c]
+                    if scatter == 1:
+                        add(part, p, row, first + c, g * bary[e, k], atomic)
+
+
+@ti.kernel
+def interpolate_adjoint(
+    chunks: ti.i32,
+    entries: ti.i32,
+    channels: ti.i32,
+    first: ti.i32,
+    pixels: ti.i32,
+    vertices: ti.i32,
+    scatter: ti.i32,
+    pixel: A1,
+    face: A1,
+    corners: A2,
+    attribute: A2,
+    bary: A2,
+    grad_out: A2,
+    grad_bary: A2,
+    part: A3,
+    atomic: ti.template(),
+):
+    """Adds to grad_bary [n, 3] and, where scatter = 1, into part [chunks, rows, C]; vertices = 0: one table for all views.
+
+    Channels [first, first + channels) of the attribute take part.
+    """
+    if ti.static(atomic):
+        for e in range(entries):
+            base = pixel[e] // pixels * vertices
+            interpolate_adjoint_entry(
+                e, 0, base, channels, first, face, corners, attribute, bary, grad_out, grad_bary, part, scatter, True
+            )
+    else:
+        ti.loop_config(block_dim=1)
+        for p in range(chunks):
+            for e in range(p * entries // chunks, (p + 1) * entries // chunks):
+                base = pixel[e] // pixels * vertices
+                interpolate_adjoint_entry(
+                    e, p, base, channels, first, face, corners, attribute, bary, grad_out, grad_bary, part, scatter, False
+                )

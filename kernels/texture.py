@@ -1,0 +1,404 @@
+"""Textures: bilinear and mipmapped look-ups into a column of the interaction buffer, and their gradients.
+
+Texels are scalar ndarrays [H * W, C], C = 1 or 3, row 0 on top; uv has its origin bottom left, v up; texel centres lie
+at +0.5. A mip chain is one such array [T, C], level after level, with a table [L, 3] of (offset, width, height); a
+plain texture is a chain of one level. Method and level formula: Laine et al. 2020 (nvdiffrast), trilinear.
+"""
+
+import numpy as np
+import taichi as ti
+
+A2 = ti.types.ndarray(ndim=2)
+A2I = ti.types.ndarray(dtype=ti.i32, ndim=2)
+
+REPEAT, CLAMP, MIRROR = 0, 1, 2
+SCRATCH_LIMIT = 1 << 27
+
+
+def mip_layout(height: int, width: int, mipmaps: bool = True) -> np.ndarray:
+    """Table int32 [L, 3] of (offset in texels, width, height) per level; L = 1 without mipmaps.
+
+    Each side halves, rounded down, until both are 1.
+    """
+    levels = [(0, width, height)]
+    while mipmaps and (width > 1 or height > 1):
+        offset = levels[-1][0] + width * height
+        width, height = max(width // 2, 1), max(height // 2, 1)
+        levels.append((offset, width, height))
+    return np.array(levels, np.int32)
+
+
+def chain_length(layout: np.ndarray) -> int:
+    """Number T of texels in all levels."""
+    offset, width, height = (int(x) for x in layout[-1])
+    return offset + width * height
+
+
+def scratch_rows(chunks: int, length: int, channels: int) -> int:
+    """Private copies of a chain's gradient for `sample_adjoint` on a CPU: one per thread, fewer if they are big."""
+    return max(1, min(chunks, SCRATCH_LIMIT // max(length * channels, 1)))
+
+
+# The mip chain. A texel of a level is the mean over the area that it covers, whatever the ratio of sides.
+
+
+@ti.func
+def _share(target, source, small, large):
+    """Share of texel `source` (of `large`) in the mean that is texel `target` (of `small`), along one side."""
+    low = ti.max(target * large, source * small)
+    high = ti.min((target + 1) * large, (source + 1) * small)
+    return ti.max(high - low, 0) / (large * 1.0)
+
+
+@ti.kernel
+def _copy(texels: A2, chain: A2):
+    for i in range(texels.shape[0]):
+        for c in range(texels.shape[1]):
+            chain[i, c] = texels[i, c]
+
+
+@ti.kernel
+def _shrink(chain: A2, table: A2I, level: ti.i32):
+    width, height = table[level, 1], table[level, 2]
+    wide, tall = table[level - 1, 1], table[level - 1, 2]
+    source, target = table[level - 1, 0], table[level, 0]
+    for i in range(width * height):
+        x, y = i % width, i // width
+        first = source + 2 * (y * wide + x)
+        for c in range(chain.shape[1]):
+            total = 0.0
+            if wide == 2 * width and tall == 2 * height:
+                total = 0.25 * (chain[first, c] + chain[first + 1, c])
+                total += 0.25 * (chain[first + wide, c] + chain[first + wide + 1, c])
+            else:
+                for row in range(y * tall // height, ((y + 1) * tall + height - 1) // height):
+                    for col in range(x * wide // width, ((x + 1) * wide + width - 1) // width):
+                        share = _share(x, col, width, wide) * _share(y, row, height, tall)
+                        total += share * chain[source + row * wide + col, c]
+            chain[target + i, c] = total
+
+
+@ti.kernel
+def _spread(grad: A2, table: A2I, level: ti.i32):
+    width, height = table[level, 1], table[level, 2]
+    wide, tall = table[level - 1, 1], table[level - 1, 2]
+    source, target = table[level - 1, 0], table[level, 0]
+    for i in range(wide * tall):
+        col, row = i % wide, i // wide
+        only = target + row // 2 * width + col // 2
+        for c in range(grad.shape[1]):
+            total = 0.0
+            if wide == 2 * width and tall == 2 * height:
+                total = 0.25 * grad[only, c]
+            else:
+                for y in range(row * height // tall, ((row + 1) * height + tall - 1) // tall):
+                    for x in range(col * width // wide, ((col + 1) * width + wide - 1) // wide):
+                        share = _share(x, col, width, wide) * _share(y, row, height, tall)
+                        total += share * grad[target + y * width + x, c]
+            grad[source + i, c] = grad[source + i, c] + total
+
+
+@ti.kernel
+def _add(chain_grad: A2, texels_grad: A2):
+    for i in range(texels_grad.shape[0]):
+        for c in range(texels_grad.shape[1]):
+            texels_grad[i, c] = texels_grad[i, c] + chain_grad[i, c]
+
+
+def build_mips(texels, chain, table, levels: int) -> None:
+    """Fill chain [T, C] from texels [H * W, C]; table: int ndarray [levels, 3] of `mip_layout`."""
+    _copy(texels, chain)
+    for level in range(1, levels):
+        _shrink(chain, table, level)
+
+
+def build_mips_adjoint(chain_grad, table, levels: int, texels_grad) -> None:
+    """Add the gradient of all levels to texels_grad [H * W, C]; chain_grad [T, C] is overwritten on the way."""
+    for level in range(levels - 1, 0, -1):
+        _spread(chain_grad, table, level)
+    _add(chain_grad, texels_grad)
+
+
+# Look-ups.
+
+
+@ti.func
+def _fold(u, wrap):
+    """u moved by whole periods to where an index fits 32 bits."""
+    moved = u
+    if wrap == REPEAT:
+        moved = u - ti.floor(u)
+    elif wrap == MIRROR:
+        moved = u - 2.0 * ti.floor(0.5 * u)
+    else:
+        moved = ti.min(ti.max(u, -1.0), 2.0)
+    return moved
+
+
+@ti.func
+def _wrapped(i, size, wrap):
+    """Index of texel i, which is at most one period and one texel off; any i stays within the texture."""
+    index = i
+    if wrap == REPEAT:
+        if i < 0:
+            index = i + size
+        if i >= size:
+            index = i - size
+    elif wrap == MIRROR and i >= size:
+        index = 2 * size - 1 - i
+    return ti.min(ti.max(index, 0), size - 1)
+
+
+@ti.func
+def _corners(uv, table: ti.template(), level, wrap):
+    """Rows of the four texels around uv (top left, top right, bottom left, bottom right), and where it is between."""
+    width, height = table[level, 1], table[level, 2]
+    x = _fold(uv[0], wrap) * width - 0.5
+    y = _fold(1.0 - uv[1], wrap) * height - 0.5
+    left, top = ti.cast(ti.floor(x), ti.i32), ti.cast(ti.floor(y), ti.i32)
+    x0, x1 = _wrapped(left, width, wrap), _wrapped(left + 1, width, wrap)
+    y0 = table[level, 0] + _wrapped(top, height, wrap) * width
+    y1 = table[level, 0] + _wrapped(top + 1, height, wrap) * width
+    return ti.Vector([y0 + x0, y0 + x1, y1 + x0, y1 + x1]), ti.Vector([x - ti.floor(x), y - ti.floor(y)])
+
+
+@ti.func
+def _weights(at):
+    return ti.Vector([(1 - at[0]) * (1 - at[1]), at[0] * (1 - at[1]), (1 - at[0]) * at[1], at[0] * at[1]])
+
+
+@ti.func
+def _mix(chain: ti.template(), rows, weights, channels: ti.template()):
+    value = ti.Vector.zero(float, channels)
+    for k in ti.static(range(4)):
+        for c in ti.static(range(channels)):
+            value[c] += weights[k] * chain[rows[k], c]
+    return value
+
+
+@ti.func
+def _footprint(dx, dy, width, height):
+    """Squared lengths of a pixel's two sides in texels, their product, and the squared major axis of the footprint."""
+    size = ti.Vector([width * 1.0, height * 1.0])
+    sx, sy = dx * size, dy * size
+    a, b, c = sx.dot(sx), sy.dot(sy), sx.dot(sy)
+    root = ti.sqrt(0.25 * (a - b) * (a - b) + c * c)
+    return a, b, c, root
+
+
+@ti.func
+def mip_level(dx, dy, width, height, levels):
+    """log2 of the footprint's major axis in texels, clamped to [0, levels - 1]; dx, dy: change of uv per pixel."""
+    a, b, _, root = _footprint(dx, dy, width, height)
+    major = 0.5 * (a + b) + root
+    level = 0.0
+    if major > 1.0:
+        level = ti.min(0.5 * ti.log(major) / 0.6931471805599453, levels - 1.0)
+    return level
+
+
+@ti.func
+def _level(buffer: ti.template(), i, table: ti.template(), levels):
+    level = 0.0
+    if levels > 1:
+        level = mip_level(buffer.uv_dx[i], buffer.uv_dy[i], table[0, 1], table[0, 2], levels)
+    return level
+
+
+@ti.kernel
+def _sample(
+    column: ti.template(),
+    buffer: ti.template(),
+    channels: ti.template(),
+    n: ti.i32,
+    index: ti.i32,
+    chain: A2,
+    table: A2I,
+    levels: ti.i32,
+    wrap: ti.i32,
+):
+    for i in range(n):
+        if buffer.material[i] == index:
+            uv = buffer.uv[i]
+            level = _level(buffer, i, table, levels)
+            low = ti.cast(level, ti.i32)
+            part = level - low
+            rows, at = _corners(uv, table, low, wrap)
+            value = _mix(chain, rows, _weights(at), channels)
+            if part > 0.0:
+                rows, at = _corners(uv, table, low + 1, wrap)
+                value += part * (_mix(chain, rows, _weights(at), channels) - value)
+            if ti.static(channels == 1):
+                column[i] = value[0]
+            else:
+                column[i] = value
+
+
+def sample(buffer, column: str, n: int, index: int, chain, table, levels: int, wrap: int) -> None:
+    """Write the texture at uv into a column of those of the first n entries whose material is `index`.
+
+    Args:
+        column: name of a column with as many channels as the texture.
+        chain: texels [H * W, C] with levels = 1 (bilinear), or the mip chain [T, C] (trilinear).
+        table: int ndarray [levels, 3] of `mip_layout`.
+        wrap: REPEAT, CLAMP or MIRROR.
+    """
+    _sample(getattr(buffer, column), buffer, chain.shape[1], n, index, chain, table, levels, wrap)
+
+
+# The adjoint. On a CPU each chunk of entries adds into its own copy of the chain; on a GPU by atomics.
+
+
+@ti.func
+def _gradient(column: ti.template(), i, channels: ti.template()):
+    g = ti.Vector.zero(float, channels)
+    if ti.static(channels == 1):
+        g[0] = column.grad[i]
+    else:
+        g = column.grad[i]
+    return g
+
+
+@ti.func
+def _slope(chain: ti.template(), table: ti.template(), level, rows, at, g, channels: ti.template()):
+    """Gradient of one level's bilinear interpolation with respect to uv."""
+    slope = ti.Vector([0.0, 0.0])
+    for c in ti.static(range(channels)):
+        t00, t10, t01, t11 = chain[rows[0], c], chain[rows[1], c], chain[rows[2], c], chain[rows[3], c]
+        slope[0] += g[c] * ((1.0 - at[1]) * (t10 - t00) + at[1] * (t11 - t01))
+        slope[1] -= g[c] * ((1.0 - at[0]) * (t01 - t00) + at[0] * (t11 - t10))
+    return slope * ti.Vector([table[level, 1] * 1.0, table[level, 2] * 1.0])
+
+
+@ti.func
+def _add_footprint(buffer: ti.template(), i, width, height, to_level):
+    """Add to the gradients of uv_dx and uv_dy what comes through the level; only where it is not clamped."""
+    size = ti.Vector([width * 1.0, height * 1.0])
+    dx, dy = buffer.uv_dx[i], buffer.uv_dy[i]
+    a, b, c, root = _footprint(dx, dy, width, height)
+    to_major = to_level * 0.5 / (0.6931471805599453 * (0.5 * (a + b) + root))
+    lean, twist = 0.0, 0.0
+    if root > 0.0:
+        lean, twist = 0.25 * (a - b) / root, c / root
+    square = size * size
+    to_dx = to_major * ((0.5 + lean) * 2.0 * dx + twist * dy) * square
+    to_dy = to_major * ((0.5 - lean) * 2.0 * dy + twist * dx) * square
+    buffer.uv_dx.grad[i] = buffer.uv_dx.grad[i] + to_dx
+    buffer.uv_dy.grad[i] = buffer.uv_dy.grad[i] + to_dy
+
+
+@ti.func
+def _scatter(target: ti.template(), private: ti.template(), p, rows, weights, g, channels: ti.template()):
+    """Add weights x g to four texels: plainly in row p of [P, T * C], or by atomics in [T, C]."""
+    for k in ti.static(range(4)):
+        for c in ti.static(range(channels)):
+            if ti.static(private):
+                target[p, rows[k] * channels + c] = target[p, rows[k] * channels + c] + weights[k] * g[c]
+            else:
+                target[rows[k], c] += weights[k] * g[c]
+
+
+@ti.func
+def _entry_adjoint(
+    buffer: ti.template(),
+    i,
+    g,
+    channels: ti.template(),
+    chain: ti.template(),
+    table: ti.template(),
+    levels,
+    wrap,
+    target: ti.template(),
+    private: ti.template(),
+    p,
+):
+    """The gradient g of one look-up, to texels (`_scatter`), uv, uv_dx and uv_dy."""
+    uv = buffer.uv[i]
+    level = _level(buffer, i, table, levels)
+    low = ti.cast(level, ti.i32)
+    part = level - low
+    rows, at = _corners(uv, table, low, wrap)
+    weights = _weights(at)
+    value = _mix(chain, rows, weights, channels)
+    _scatter(target, private, p, rows, weights, g * (1.0 - part), channels)
+    slope = _slope(chain, table, low, rows, at, g * (1.0 - part), channels)
+    if part > 0.0:
+        rows, at = _corners(uv, table, low + 1, wrap)
+        weights = _weights(at)
+        _scatter(target, private, p, rows, weights, g * part, channels)
+        slope += _slope(chain, table, low + 1, rows, at, g * part, channels)
+        to_level = g.dot(_mix(chain, rows, weights, channels) - value)
+        _add_footprint(buffer, i, table[0, 1], table[0, 2], to_level)
+    buffer.uv.grad[i] = buffer.uv.grad[i] + slope
+
+
+@ti.kernel
+def _adjoint_private(
+    column: ti.template(),
+    buffer: ti.template(),
+    channels: ti.template(),
+    n: ti.i32,
+    index: ti.i32,
+    chain: A2,
+    table: A2I,
+    levels: ti.i32,
+    wrap: ti.i32,
+    part: A2,
+):
+    rows = part.shape[0]
+    ti.loop_config(block_dim=1)
+    for p in range(rows):
+        for k in range(chain.shape[0] * channels):
+            part[p, k] = 0.0
+        size = (n + rows - 1) // rows
+        for i in range(p * size, ti.min(n, (p + 1) * size)):
+            if buffer.material[i] == index:
+                g = _gradient(column, i, channels)
+                _entry_adjoint(buffer, i, g, channels, chain, table, levels, wrap, part, True, p)
+
+
+@ti.kernel
+def _reduce(part: A2, grad: A2):
+    for i in range(grad.shape[0]):
+        for c in range(grad.shape[1]):
+            total = grad[i, c]
+            for p in range(part.shape[0]):
+                total += part[p, i * grad.shape[1] + c]
+            grad[i, c] = total
+
+
+@ti.kernel
+def _adjoint_atomic(
+    column: ti.template(),
+    buffer: ti.template(),
+    channels: ti.template(),
+    n: ti.i32,
+    index: ti.i32,
+    chain: A2,
+    table: A2I,
+    levels: ti.i32,
+    wrap: ti.i32,
+    grad: A2,
+):
+    for i in range(n):
+        if buffer.material[i] == index:
+            g = _gradient(column, i, channels)
+            _entry_adjoint(buffer, i, g, channels, chain, table, levels, wrap, grad, False, 0)
+
+
+def sample_adjoint(
+    buffer, column: str, n: int, index: int, chain, chain_grad, table, levels: int, wrap: int, part=None
+) -> None:
+    """Take the column's gradient back through `sample`: add to chain_grad [T, C], uv.grad, uv_dx.grad and uv_dy.grad.
+
+    part: scratch [P, at least T * C] with P from `scratch_rows`, on a CPU: equal bits every time. None, for a GPU, adds
+    by atomics. The gradient to uv is the slope of the bilinear interpolation, discontinuous at texel centres; to uv_dx
+    and uv_dy it is 0 where the level is clamped and with levels = 1.
+    """
+    field = getattr(buffer, column)
+    common = (field, buffer, chain.shape[1], n, index, chain, table, levels, wrap)
+    if part is None:
+        _adjoint_atomic(*common, chain_grad)
+        return
+    _adjoint_private(*common, part)
+    _reduce(part, chain_grad)

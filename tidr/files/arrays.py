@@ -1,0 +1,97 @@
+""".npy and .npz: headers held against the bytes before anything is unpacked; no pickles."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+import zipfile
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from tidr.errors import FileError
+
+from .guard import DEFAULT, Limits, at, check_file
+from .write import write_bytes
+
+INFLATION_FROM = 64 << 20  # smaller contents may be as uniform as they like
+
+
+def read_arrays(path: str | Path, limits: Limits = DEFAULT) -> dict[str, np.ndarray]:
+    """The arrays of an .npz by name, or of an .npy under the name "".
+
+    Raises:
+        FileError: missing, cut off, not a plain number array, or larger than `limits` or than its bytes allow.
+    """
+    path = check_file(path, limits)
+    try:
+        with open(path, "rb") as file:
+            start = file.read(4)
+            file.seek(0)
+            if start == b"PK\3\4":
+                return _read_zip(file, path, limits)
+            return {"": _read_array(file, path.stat().st_size, str(path))}
+    except FileError:
+        raise
+    except Exception as error:  # numpy's header parser and zipfile raise nearly anything on garbage
+        raise FileError(path, f"is no valid numpy file: {error or type(error).__name__}") from error
+
+
+def write_arrays(path: str | Path, **arrays: np.ndarray) -> None:
+    """Write an .npz of named arrays, or an .npy of the one array that has no name of its own ("array")."""
+    path, buffer = Path(path), io.BytesIO()
+    if path.suffix == ".npy":
+        (array,) = arrays.values()
+        np.save(buffer, array, allow_pickle=False)
+    else:
+        np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    write_bytes(path, buffer.getvalue())
+
+
+def _read_zip(file: BinaryIO, path: Path, limits: Limits) -> dict[str, np.ndarray]:
+    arrays = {}
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        if len(members) > limits.nodes:
+            raise FileError(path, f"has {len(members)} members, the limit is {limits.nodes}", "raise Limits.nodes")
+        total = sum(member.file_size for member in members)
+        if total > limits.bytes:
+            raise FileError(path, f"unpacks to {total} bytes, the limit is {limits.bytes}", "raise Limits.bytes")
+        # Against the file's own size, so that members which share their bytes count too.
+        if total > max(INFLATION_FROM, limits.inflation * path.stat().st_size):
+            raise FileError(path, f"unpacks to {total} bytes, {limits.inflation} times its size", "is it a zip bomb?")
+        for member in members:
+            if member.is_dir() or not member.filename.endswith(".npy"):
+                raise FileError(at(path, repr(member.filename)[1:-1]), "is no .npy member")
+            if member.flag_bits & 1:
+                raise FileError(at(path, repr(member.filename)[1:-1]), "is encrypted")
+            with archive.open(member) as stream:
+                name = member.filename[:-4]
+                arrays[name] = _read_array(stream, member.file_size, at(path, repr(name)[1:-1]))
+    if not arrays:
+        raise FileError(path, "holds no array")
+    return arrays
+
+
+def _read_array(stream, size: int, where: str) -> np.ndarray:
+    """One array from a stream of `size` bytes, which must be exactly what its header asks for."""
+    formats = np.lib.format
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # headers of Python 2 are read with a warning
+        version = formats.read_magic(stream)
+        read_header = formats.read_array_header_1_0 if version == (1, 0) else formats.read_array_header_2_0
+        shape, fortran, dtype = read_header(stream)
+    if dtype.kind not in "fiub" or dtype.itemsize == 0:
+        raise FileError(where, f"holds values of type {dtype}", "save plain numbers, without pickle")
+    if any(length < 0 for length in shape):
+        raise FileError(where, f"has the shape {shape}")
+    header = (8 if version == (1, 0) else 12)
+    needed = math.prod(shape) * dtype.itemsize
+    if needed > size - header:
+        raise FileError(where, f"claims {needed} bytes of data but has at most {size - header}", "is it cut off?")
+    data = stream.read(needed + 1)
+    if len(data) != needed:
+        raise FileError(where, f"claims {needed} bytes of data but has {'more' if len(data) > needed else len(data)}")
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")

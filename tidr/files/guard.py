@@ -1,0 +1,259 @@
+"""The guard at the door: every reader passes its paths, sizes and values here before it trusts a file.
+
+A path that the user gives is trusted as a path. A name that stands *inside* a file goes through `resolve`, which keeps
+it in that file's folder. Every count in a header is held against the bytes present before anything is allocated, and
+what was read is held against `Limits`, which only the user can raise.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from tidr.errors import FileError
+
+LARGEST_COORDINATE = 1e18  # its square still fits single precision
+
+
+class MeshWarning(UserWarning):
+    """Something in a mesh file was left out or repaired; the message counts it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much a file may ask for. Raised by the user, never by a file."""
+
+    bytes: int = 4 << 30  # of a file, and of everything inside an .npz
+    vertices: int = 20_000_000
+    faces: int = 40_000_000
+    voxels: int = 1 << 30
+    pixels: int = 100_000_000
+    nodes: int = 10_000  # of a scene graph; also members of an .npz and frames of transforms.json
+    depth: int = 64  # of a scene graph
+    text_line: int = 65_536  # characters
+    inflation: int = 1000  # of a compressed file larger than 64 MiB when unpacked
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            if getattr(self, entry.name) < 1:
+                raise FileError(f"limits.{entry.name}", "must be at least 1")
+
+
+DEFAULT = Limits()
+
+
+def at(path: object, place: object = "") -> str:
+    """The `where` of an error: a file, and the line, key or face in it."""
+    return f"{path}:{place}" if place != "" else str(path)
+
+
+# ---------------------------------------------------------------------------------------------------------- paths
+
+
+def resolve(root: Path, name: object, where: str, must_exist: bool = True) -> Path:
+    """The path of a name that stands inside a file, kept inside the folder `root` after symlinks are followed.
+
+    Raises:
+        FileError: the name is empty, absolute, a URL, climbs out by "..", holds control characters, leads out of `root`
+            through a symlink, is no regular file, or (must_exist) is missing.
+    """
+    mend = f"give a relative name inside {root}"
+    if not isinstance(name, str) or not name.strip():
+        raise FileError(where, f"file name is empty or no text: {name!r:.80}", mend)
+    text = name.strip().replace("\\", "/")
+    if any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
+        raise FileError(where, f"file name holds control characters: {name!r:.200}", mend)
+    if text.startswith(("/", "~")):
+        raise FileError(where, f"file name is absolute: {name!r:.200}", mend)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", text):
+        raise FileError(where, f"file name is a URL or has a drive letter: {name!r:.200}", mend)
+    if ".." in (part.strip() for part in PurePosixPath(text).parts):
+        raise FileError(where, f"file name climbs out of its folder: {name!r:.200}", mend)
+    try:
+        home = Path(root).resolve()
+        path = (home / text).resolve()
+        exists = path.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise FileError(where, f"file name cannot be followed: {name!r:.200}: {error}", mend) from error
+    if not path.is_relative_to(home) or path == home:
+        raise FileError(where, f"file name leads out of its folder: {name!r:.200}", mend)
+    if exists and not path.is_file():
+        raise FileError(where, f"{name!r:.200} is no regular file", mend)
+    if must_exist and not exists:
+        raise FileError(where, f"file {name!r:.200} is missing", f"put it into {root}")
+    return path
+
+
+def check_file(path: str | Path, limits: Limits = DEFAULT) -> Path:
+    """The path, once it is a regular, non-empty file of at most `limits.bytes`."""
+    try:
+        path = Path(path).expanduser()
+        status = path.stat()
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be opened: {error}"
+        raise FileError(repr(str(path))[1:-1], reason, "check the path") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise FileError(path, "is no regular file", "give a file, not a folder or a device")
+    if status.st_size == 0:
+        raise FileError(path, "is empty")
+    if status.st_size > limits.bytes:
+        raise FileError(path, f"has {status.st_size} bytes, more than the limit {limits.bytes}", "raise Limits.bytes")
+    return path
+
+
+def read_bytes(path: str | Path, limits: Limits = DEFAULT) -> bytes:
+    """The bytes of a checked file."""
+    path = check_file(path, limits)
+    try:
+        return path.read_bytes()
+    except (OSError, MemoryError) as error:
+        raise FileError(path, f"cannot be read: {error or 'not enough memory'}") from error
+
+
+def read_text(path: str | Path, limits: Limits = DEFAULT) -> str:
+    """The text of a checked file: UTF-8 with or without a byte order mark, every line end as one newline.
+
+    Bytes that are no UTF-8 become U+FFFD (old files have Latin-1 comments); NUL and overlong lines are refused.
+    """
+    return decode_text(read_bytes(path, limits), path, limits)
+
+
+def decode_text(data: bytes, path: object, limits: Limits = DEFAULT) -> str:
+    """Text of bytes, by the rules of `read_text`."""
+    if b"\0" in data:
+        line = data[: data.index(b"\0")].count(b"\n") + 1
+        raise FileError(at(path, line), "holds a NUL byte, so it is no text file")
+    text = data.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(line) > limits.text_line:
+            raise FileError(at(path, number), f"line has {len(line)} characters, more than {limits.text_line}")
+    return text
+
+
+# ---------------------------------------------------------------------------------------------------------- values
+
+
+def read_json(data: bytes, path: object, limits: Limits = DEFAULT) -> dict:
+    """The object at the top of a JSON file. NaN, Infinity and numbers beyond double precision are refused."""
+
+    def refuse(text: str):
+        raise ValueError(f"{text} is no finite number")
+
+    def finite(text: str) -> float:
+        value = float(text)
+        return value if np.isfinite(value) else refuse(text[:40])
+
+    if len(data) > limits.bytes:
+        raise FileError(path, f"has {len(data)} bytes, more than the limit {limits.bytes}", "raise Limits.bytes")
+    try:
+        value = json.loads(data.decode("utf-8-sig"), parse_constant=refuse, parse_float=finite)
+    except json.JSONDecodeError as error:
+        raise FileError(at(path, error.lineno), f"is no valid JSON: {error.msg}") from error
+    except RecursionError as error:
+        raise FileError(path, "is nested too deeply") from error
+    except (ValueError, MemoryError) as error:
+        raise FileError(path, f"is no valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise FileError(path, f"holds a {type(value).__name__} at the top, expected an object")
+    return value
+
+
+def number(value: object, where: str, low: float = -LARGEST_COORDINATE, high: float = LARGEST_COORDINATE) -> float:
+    """A finite number in [low, high]."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise FileError(where, f"is {value!r:.80}, expected a number in [{low:g}, {high:g}]")
+    return float(value)
+
+
+def integer(value: object, where: str, low: int = 0, high: int = 2**62) -> int:
+    """A whole number in [low, high]; 3.0 counts as 3."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise FileError(where, f"is {value!r:.80}, expected a whole number in [{low}, {high}]")
+    return value
+
+
+def numbers(value: object, where: str, count: int) -> np.ndarray:
+    """[count] f64 from a list of finite numbers."""
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)) or len(value) != count:
+        raise FileError(where, f"is {value!r:.80}, expected a list of {count} numbers")
+    return np.array([number(item, f"{where}[{index}]") for index, item in enumerate(value)], np.float64)
+
+
+def quaternion(value: np.ndarray, where: str) -> np.ndarray:
+    """The unit quaternion [4] along `value`; a zero one is refused."""
+    length = float(np.linalg.norm(value))
+    if not np.isfinite(length) or length < 1e-12:
+        raise FileError(where, f"quaternion {value.tolist()} has length {length:g}", "give a rotation of length 1")
+    return value / length
+
+
+def check_count(where: str, what: str, count: int, limit: int, stride: float = 0, remaining: int = 0) -> int:
+    """A count from a header, once it is in [0, limit] and count * stride bytes are really there."""
+    if not 0 <= count <= limit:
+        raise FileError(where, f"claims {count} {what}, the limit is {limit}", "raise Limits if you trust the file")
+    if count * stride > remaining:
+        needed = int(count * stride)
+        raise FileError(where, f"claims {count} {what} ({needed} bytes) but {remaining} bytes follow", "is it cut off?")
+    return count
+
+
+def check_tree(where: str, parents: Mapping[object, object | None], limits: Limits = DEFAULT) -> list:
+    """The nodes of a forest, parents first.
+
+    Args:
+        parents: for each node its parent, or None at a root.
+
+    Raises:
+        FileError: too many nodes, too deep, an unknown parent, or a cycle.
+    """
+    if len(parents) > limits.nodes:
+        raise FileError(where, f"{len(parents)} nodes, the limit is {limits.nodes}", "raise Limits.nodes")
+    children: dict[object, list] = {}
+    for node, parent in parents.items():
+        if parent is not None and parent not in parents:
+            raise FileError(where, f"node {node!r} has the unknown parent {parent!r}")
+        children.setdefault(parent, []).append(node)
+    order: list = []
+    level, depth = children.get(None, []), 0
+    while level:
+        depth += 1
+        if depth > limits.depth:
+            raise FileError(where, f"nodes are nested deeper than {limits.depth}", "raise Limits.depth")
+        order += level
+        level = [child for node in level for child in children.get(node, [])]
+    if len(order) < len(parents):
+        left = next(node for node in parents if node not in set(order))
+        raise FileError(where, f"node {left!r} is its own ancestor", "break the cycle")
+    return order
+
+
+def check_finite(where: object, what: str, array: np.ndarray, largest: float = LARGEST_COORDINATE) -> np.ndarray:
+    """The array, once every entry is finite and at most `largest` in size; names the first row that is not."""
+    flat = array.reshape(len(array), -1) if array.ndim else array.reshape(1, 1)
+    good = (np.abs(flat) <= largest).all(1)
+    if not good.all():
+        row = int(good.argmin())
+        raise FileError(at(where, f"{what} {row}"), f"is {flat[row][:8].tolist()}, expected finite numbers")
+    return array
+
+
+def check_indices(where: object, what: str, array: np.ndarray, count: int) -> np.ndarray:
+    """[F, 3] int32, once every index lies in [0, count); names the first row with one that does not."""
+    array = np.asarray(array)
+    if array.ndim != 2 or array.shape[1] != 3 or array.dtype.kind not in "iu":
+        raise FileError(where, f"{what} indices have shape {array.shape} and type {array.dtype}, expected [F, 3] ints")
+    bad = ((array < 0) | (array >= count)).any(1)
+    if bad.any():
+        row = int(bad.argmax())
+        raise FileError(
+            at(where, f"face {row}"), f"{what} indices are {array[row].tolist()}, expected them in [0, {count})"
+        )
+    return np.ascontiguousarray(array, np.int32)

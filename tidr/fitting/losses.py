@@ -1,0 +1,262 @@
+"""Losses between a rendered image and a target, and two measures of a result.
+
+Every loss takes an image (an `Image`, or one of its channels as an `Array`) of shape [H, W, C] or [B, H, W, C] and a
+target of the same shape (a numpy array, an `Array` or an `Image`), and gives a scalar `Loss` that is differentiable
+by the image only. `mask` is [H, W, 1] or [B, H, W, 1] (or without the last axis): it multiplies each pixel, and the
+sum is divided by its sum. A target or mask that is an `Array` is read where it is, with no upload.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from tidr.kernels import image as kernels
+from tidr.kernels import ssim as ssim_kernels
+from tidr.kernels.reduce import split
+
+from .. import runtime
+from ..array import Array
+from ..buffer import Buffer
+from ..errors import SceneError
+from .regularizers import edge_length, laplacian, normal_consistency
+from .tape import Loss, Operation, run, unrecorded
+
+__all__ = [
+    "charbonnier",
+    "edge_length",
+    "iou",
+    "l1",
+    "laplacian",
+    "mse",
+    "multi_scale",
+    "normal_consistency",
+    "psnr",
+    "relative_l2",
+    "silhouette",
+    "ssim",
+]
+
+
+def mse(image, target, mask=None) -> Loss:
+    """Mean of (image - target)^2 over all entries."""
+    return _pixelwise("mse", kernels.MSE, image, target, mask)
+
+
+def l1(image, target, mask=None) -> Loss:
+    """Mean of |image - target|; the derivative at equality is 0."""
+    return _pixelwise("l1", kernels.L1, image, target, mask)
+
+
+def charbonnier(image, target, mask=None) -> Loss:
+    """Mean of sqrt((image - target)^2 + 1e-6): L1 with a round bottom."""
+    return _pixelwise("charbonnier", kernels.CHARBONNIER, image, target, mask)
+
+
+def relative_l2(image, target, mask=None) -> Loss:
+    """Mean of (image - target)^2 / (target^2 + 0.01), for images of high dynamic range."""
+    return _pixelwise("relative_l2", kernels.RELATIVE_L2, image, target, mask)
+
+
+def silhouette(image, target, mask=None) -> Loss:
+    """1 - IoU of the alphas a, b in [0, 1]: 1 - sum(ab) / sum(a + b - ab) of each view, averaged over views."""
+    image = _channel(image, "alpha")
+    shape = _picture_shape(image, "silhouette")
+    if shape[3] != 1:
+        raise SceneError("silhouette", f"the image has shape {image.shape}, expected one channel (alpha)")
+    target = _constant("silhouette", image, target, "alpha", image.shape)
+    views, pixels = shape[0], shape[1] * shape[2]
+    cover, masked = _mask("silhouette", image, mask)
+    parts = split(pixels, runtime.on_cpu(), groups=views)
+    loss, partial, totals = Array(()), Buffer((views * parts.chunks, 2)), Buffer((views, 2))
+
+    def forward() -> None:
+        common = (image.value, target.value, cover.value, masked, views, pixels)
+        kernels.overlap_loss(*common, *parts, partial.ndarray, totals.ndarray, loss.value)
+
+    def backward() -> None:
+        common = (target.value, cover.value, masked, views, pixels, totals.ndarray)
+        kernels.overlap_loss_adjoint(*common, loss.grad, image.grad)
+
+    run(Operation(forward, backward, [image], [loss], "silhouette"))
+    return Loss(loss, "silhouette")
+
+
+def ssim(image, target, mask=None) -> Loss:
+    """(1 - SSIM) / 2 of Wang et al. 2004, for values in [0, 1]; the loss is called "dssim".
+
+    Gaussian window 11, sigma 1.5; the mean goes over the windows inside the image and over channels, a mask weighs
+    each window by its value at the window's centre.
+
+    Raises:
+        SceneError: an image smaller than 11 pixels.
+    """
+    image = _channel(image, "rgb")
+    views, height, width, channels = _picture_shape(image, "ssim")
+    reach = 2 * ssim_kernels.REACH
+    if min(height, width) <= reach:
+        raise SceneError("ssim", f"the image has shape {image.shape}, expected at least {reach + 1} pixels each way")
+    target = _constant("ssim", image, target, "rgb", image.shape)
+    cover, masked = _mask("ssim", image, mask)
+    count = views * (height - reach) * (width - reach)
+    parts = split(count, runtime.on_cpu())
+    blurred = Buffer((views * height * (width - reach), channels * 5))
+    windows, partial, weight, loss = Buffer((count, channels * 4)), Buffer((parts.chunks, 2)), Buffer((1, 1)), Array(())
+    extent = (views, height, width, channels)
+
+    def forward() -> None:
+        ssim_kernels.blur_rows(image.value, target.value, views * height, width, channels, blurred.ndarray)
+        before = (blurred.ndarray, cover.value, masked, *extent, windows.ndarray)
+        ssim_kernels.similarity(*before, *parts, partial.ndarray, weight.ndarray, loss.value)
+
+    def backward() -> None:
+        before = (image.value, target.value, windows.ndarray, *extent, weight.ndarray)
+        ssim_kernels.similarity_adjoint(*before, loss.grad, blurred.ndarray, image.grad)
+
+    run(Operation(forward, backward, [image], [loss], "ssim"))
+    return Loss(loss, "dssim")
+
+
+def multi_scale(image, target, loss: Callable[..., Loss] = mse, levels: int = 4, mask=None) -> Loss:
+    """Mean of a loss over `levels` levels of a 2x2 box pyramid, the full image first.
+
+    Coarse levels reach further: a shape that does not yet touch its target there does so higher up.
+
+    Raises:
+        SceneError: more levels than the image can be halved.
+    """
+    name = "alpha" if loss is silhouette else "rgb"
+    image = _channel(image, name)
+    _, height, width, _ = _picture_shape(image, "multi_scale")
+    if levels < 1 or 2 ** (levels - 1) > min(height, width):
+        most = int(math.log2(min(height, width))) + 1
+        raise SceneError("multi_scale", f"levels is {levels} for shape {image.shape}", f"take 1 to {most}")
+    target = _constant("multi_scale", image, target, name, image.shape)
+    cover = None if mask is None else _mask("multi_scale", image, mask)[0]
+    terms = []
+    for level in range(levels):
+        if level:
+            image = _halved(image)
+            with unrecorded():
+                target = _halved(target, recorded=False)
+                cover = None if cover is None else _halved(cover, recorded=False)
+        terms.append(loss(image, target, mask=cover))
+    return replace(_mean([term.array for term in terms]), name=f"multi_scale_{terms[0].name}")
+
+
+def psnr(image, target, peak: float = 1.0) -> float:
+    """10 log10(peak^2 / MSE) in dB; infinite for equal images."""
+    image, target = _numbers(image, "rgb"), _numbers(target, "rgb")
+    if image.shape != target.shape:
+        raise SceneError("psnr", f"the target has shape {target.shape}, the image {image.shape}")
+    error = float(np.mean((image - target) ** 2))
+    return 10.0 * math.log10(peak * peak / error) if error > 0 else math.inf
+
+
+def iou(mask, target, threshold: float = 0.5) -> float:
+    """Intersection over union of the two masks cut at `threshold`, over all views; 1 where both are empty."""
+    mask, target = _numbers(mask, "alpha"), _numbers(target, "alpha")
+    if mask.size != target.size or mask.shape[:2] != target.shape[:2]:
+        raise SceneError("iou", f"the target has shape {target.shape}, the mask {mask.shape}")
+    mask, target = mask.reshape(-1) > threshold, target.reshape(-1) > threshold
+    either = np.count_nonzero(mask | target)
+    return np.count_nonzero(mask & target) / either if either else 1.0
+
+
+def _pixelwise(name: str, kind: int, image, target, mask) -> Loss:
+    image = _channel(image, "rgb")
+    _picture_shape(image, name)
+    target = _constant(name, image, target, "rgb", image.shape)
+    cover, masked = _mask(name, image, mask)
+    parts = split(image.rows, runtime.on_cpu())
+    loss, partial, weight = Array(()), Buffer((parts.chunks, 2)), Buffer((1, 1))
+
+    def common() -> tuple:
+        return (kind, image.value, target.value, cover.value, masked, image.rows, image.channels)
+
+    def forward() -> None:
+        kernels.pixel_loss(*common(), *parts, partial.ndarray, weight.ndarray, loss.value)
+
+    def backward() -> None:
+        kernels.pixel_loss_adjoint(*common(), weight.ndarray, loss.grad, image.grad)
+
+    run(Operation(forward, backward, [image], [loss], name))
+    return Loss(loss, name)
+
+
+def _halved(fine: Array, recorded: bool = True) -> Array:
+    views, height, width, channels = _picture_shape(fine, "multi_scale")
+    coarse = Array((*fine.shape[:-3], (height + 1) // 2, (width + 1) // 2, channels), needs_grad=recorded)
+    extent = (views, height, width, channels)
+
+    def forward() -> None:
+        kernels.halve(fine.value, *extent, coarse.value)
+
+    def backward() -> None:
+        kernels.halve_adjoint(coarse.grad, *extent, fine.grad)
+
+    if recorded:
+        run(Operation(forward, backward, [fine], [coarse], "halve"))
+    else:
+        forward()
+    return coarse
+
+
+def _mean(terms: list[Array]) -> Loss:
+    mean, share = Array(()), 1.0 / len(terms)
+
+    def forward() -> None:
+        mean.value.fill(0.0)
+        for term in terms:
+            kernels.add_scaled(term.value, share, mean.value)
+
+    def backward() -> None:
+        for term in terms:
+            kernels.add_scaled(mean.grad, share, term.grad)
+
+    run(Operation(forward, backward, terms, [mean], "mean"))
+    return Loss(mean)
+
+
+def _channel(image, name: str) -> Array:
+    """The array of an image, or the named channel of an `Image`."""
+    found = image if isinstance(image, Array) else getattr(image, name, None)
+    if not isinstance(found, Array):
+        raise SceneError("loss", f"got {type(image).__name__} as image", "pass a rendered image or one of its channels")
+    return found
+
+
+def _picture_shape(image: Array, name: str) -> tuple[int, int, int, int]:
+    """(views, height, width, channels)."""
+    if len(image.shape) not in (3, 4) or 0 in image.shape:
+        raise SceneError(name, f"the image has shape {image.shape}, expected [H, W, C] or [B, H, W, C]")
+    return (*((1,) if len(image.shape) == 3 else ()), *image.shape)
+
+
+def _constant(name: str, image: Array, target, channel: str, shape: tuple[int, ...]) -> Array:
+    """The target as a device array of `shape`; in a numpy array a last axis of 1 may be missing."""
+    given = target if isinstance(target, Array) else getattr(target, channel, target)
+    array = given if isinstance(given, Array) else np.asarray(given)
+    flat = not isinstance(array, Array) and shape[-1] == 1
+    if tuple(array.shape) not in (shape, shape[:-1] if flat else shape):
+        raise SceneError(name, f"the target has shape {tuple(array.shape)}, the image {image.shape}")
+    if isinstance(array, Array):
+        return array
+    if array.dtype.kind not in "fb":
+        raise SceneError(name, f"the target has type {array.dtype}", "give linear floats, 1.0 = white")
+    with unrecorded():
+        return Array.of(array.reshape(shape), needs_grad=False)
+
+
+def _mask(name: str, image: Array, mask) -> tuple[Array, int]:
+    """(mask as [rows, 1] on the device, 1), or (anything, 0) where there is none."""
+    if mask is None:
+        return image, 0
+    return _constant(f"{name} mask", image, mask, "alpha", (*image.shape[:-1], 1)), 1
+
+
+def _numbers(image, channel: str) -> np.ndarray:
+    return np.asarray(getattr(image, channel, image), np.float64)

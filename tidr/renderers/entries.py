@@ -1,0 +1,137 @@
+"""What a rasterizer found: one entry per (pixel, triangle) pair, with its barycentrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tidr import runtime
+from tidr.array import Array
+from tidr.buffer import Buffer
+from tidr.fitting.tape import Operation, needs, run
+from tidr.kernels import accumulate
+from tidr.kernels.raster import gather as kernels
+from tidr.kernels.raster import project
+
+from .geometry import World
+from .views import Views
+
+
+@dataclass
+class Entries:
+    """`count` entries in scan order; pixel [n] counts rows of all views, face [n] is the packed triangle.
+
+    clip: 1 where an entry's pixel may lie outside its triangle (soft edges). `screen` [B * V, 4] is what the projection
+    made of the packed vertices.
+    """
+
+    count: int
+    capacity: int
+    pixel: Buffer
+    face: Buffer
+    views: Views
+    world: World
+    screen: Array
+    clip: int = 0
+
+    def scatter_target(self, rows: int, channels: int) -> Buffer:
+        """Zeroed private accumulators [chunks, rows, channels] for an adjoint that scatters."""
+        part = Buffer((runtime.chunks(), rows, channels))
+        part.ndarray.fill(0.0)
+        return part
+
+
+def collect(part: Buffer, target: Array) -> None:
+    """target.grad += the sum of private accumulators."""
+    accumulate.collect(runtime.chunks(), target.rows, target.channels, part.ndarray, target.grad)
+
+
+def project_vertices(world: World, views: Views) -> Array:
+    """[B * V, 4] homogeneous pixels and depth of all packed vertices in all views."""
+    count = world.positions.rows
+    screen = Array((views.count * count, 4))
+    positions, projection = world.positions, views.projection
+
+    def forward() -> None:
+        project.project(views.count, count, positions.value, projection.value, screen.value)
+
+    def backward() -> None:
+        if needs(positions):
+            project.project_adjoint(views.count, count, projection.value, screen.grad, positions.grad)
+        if needs(projection):
+            chunks = runtime.reduction_chunks()
+            part = Buffer((chunks, views.count, 16))
+            project.project_camera_adjoint(chunks, views.count, count, positions.value, screen.grad, part.ndarray)
+            accumulate.collect(chunks, views.count, 16, part.ndarray, projection.grad)
+
+    run(Operation(forward, backward, [positions, projection], [screen], "project"))
+    return screen
+
+
+def barycentrics(entries: Entries) -> Array:
+    """[n, 3] perspective-correct barycentrics of every entry."""
+    bary = Array((entries.capacity, 3))
+    views, screen, triangles = entries.views, entries.screen, entries.world.pack.triangles
+    vertices = entries.world.positions.rows
+
+    def forward() -> None:
+        kernels.barycentrics(
+            entries.count, views.width, views.height, vertices, entries.clip, entries.pixel.ndarray,
+            entries.face.ndarray, triangles, screen.value, bary.value,
+        )  # fmt: skip
+
+    def backward() -> None:
+        part = entries.scatter_target(screen.rows, 4)
+        kernels.barycentrics_adjoint(
+            runtime.chunks(), entries.count, views.width, views.height, vertices, entries.clip, entries.pixel.ndarray,
+            entries.face.ndarray, triangles, screen.value, bary.grad, part.ndarray, not runtime.on_cpu(),
+        )  # fmt: skip
+        collect(part, screen)
+
+    run(Operation(forward, backward, [screen], [bary], "barycentrics"))
+    return bary
+
+
+def interpolated(entries: Entries, bary: Array, attribute: Array, corners) -> Array:
+    """[n, C] attribute (rows indexed by corners [F, 3]) at every entry."""
+    out = Array((entries.capacity, attribute.channels))
+    pixels = entries.views.width * entries.views.height
+
+    def forward() -> None:
+        kernels.interpolate(
+            entries.count, attribute.channels, entries.face.ndarray, corners, attribute.value, bary.value, out.value
+        )
+
+    def backward() -> None:
+        part = entries.scatter_target(attribute.rows, attribute.channels)
+        kernels.interpolate_adjoint(
+            runtime.chunks(), entries.count, attribute.channels, 0, pixels, 0, 1, entries.pixel.ndarray,
+            entries.face.ndarray, corners, attribute.value, bary.value, out.grad, bary.grad, part.ndarray,
+            not runtime.on_cpu(),
+        )  # fmt: skip
+        collect(part, attribute)
+
+    run(Operation(forward, backward, [bary, attribute], [out], "interpolate"))
+    return out
+
+
+def depths(entries: Entries, bary: Array) -> Array:
+    """[n, 1] distance along the camera axis at every entry."""
+    out, screen, pack = Array((entries.capacity, 1)), entries.screen, entries.world.pack
+    pixels, vertices = entries.views.width * entries.views.height, entries.world.positions.rows
+    pixel, face = entries.pixel.ndarray, entries.face.ndarray
+
+    def forward() -> None:
+        kernels.interpolate_by_view(
+            entries.count, 3, pixels, vertices, pixel, face, pack.triangles, screen.value, bary.value, out.value
+        )
+
+    def backward() -> None:
+        part = entries.scatter_target(screen.rows, 4)
+        kernels.interpolate_adjoint(
+            runtime.chunks(), entries.count, 1, 3, pixels, vertices, 1, pixel, face, pack.triangles, screen.value,
+            bary.value, out.grad, bary.grad, part.ndarray, not runtime.on_cpu(),
+        )  # fmt: skip
+        collect(part, screen)
+
+    run(Operation(forward, backward, [bary, screen], [out], "depth"))
+    return out

@@ -1,0 +1,273 @@
+"""All meshes of a scene packed into one: indices once per scene, world-space vertices at every render."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+
+import numpy as np
+
+from tidr import runtime
+from tidr.array import Array
+from tidr.buffer import Buffer
+from tidr.errors import SceneError
+from tidr.fitting.tape import Operation, needs, run
+from tidr.kernels import accumulate
+from tidr.kernels.raster import project as kernels
+from tidr.parameter import nearest
+from tidr.scene.graph import Node, Scene
+from tidr.scene.mesh import Mesh
+
+DEFAULT_MATERIAL = ""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A node's mesh in the pack: where its rows of each packed array start."""
+
+    index: int
+    node: Node
+    mesh: Mesh
+    vertex: int
+    uv: int
+    normal: int
+
+
+class Pack:
+    """Index arrays of all meshes of a scene, offset into shared vertex, uv and normal rows.
+
+    triangles, opposite, uv_corners, normal_corners: int ndarrays [F, 3]; the last two hold -1 where a mesh has none.
+    face_material [F] indexes `materials`. Normals have a row per vertex first, then the rows read from files.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self.instances: list[Instance] = []
+        self.materials: list[str] = [DEFAULT_MATERIAL, *scene.materials]
+        vertex = uv = normal = 0
+        for node in scene.nodes.values():
+            if isinstance(node.geometry, Mesh):
+                mesh = node.geometry
+                self.instances.append(Instance(len(self.instances), node, mesh, vertex, uv, normal))
+                vertex += mesh.vertices.rows
+                uv += mesh.uvs.rows if mesh.uvs is not None else 0
+                normal += mesh.normals.rows if mesh.shading == "file" and mesh.normals is not None else 0
+        self.vertices, self.uvs, self.normals = vertex, uv, vertex + normal
+        parts = [self._corners(instance) for instance in self.instances] or [_nothing()]
+        table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        self.faces = len(table["triangles"]) if self.instances else 0
+        self.smooth = any(instance.mesh.shading == "smooth" for instance in self.instances)
+        self.triangles, self.opposite, self.uv_corners, self.normal_corners, self.face_material = (
+            _upload(table[name]) for name in ("triangles", "opposite", "uv_corners", "normal_corners", "material")
+        )
+        starts, corners = _incidence(table["triangles"], vertex)
+        self.starts, self.corners = _upload(starts), _upload(corners)
+        self.has_colors = any(instance.mesh.colors is not None for instance in self.instances)
+
+    def _corners(self, instance: Instance) -> dict[str, np.ndarray]:
+        mesh = instance.mesh
+        none = np.full_like(mesh.faces, -1)
+        opposite = mesh.topology.opposite_vertices
+        normals = {"smooth": mesh.faces + instance.vertex, "flat": none}.get(mesh.shading)
+        if normals is None and mesh.normal_faces is not None:
+            normals = mesh.normal_faces + self.vertices + instance.normal
+        return {
+            "triangles": mesh.faces + instance.vertex,
+            "opposite": np.where(opposite >= 0, opposite + instance.vertex, -1),
+            "uv_corners": none if mesh.uv_faces is None else mesh.uv_faces + instance.uv,
+            "normal_corners": normals,
+            "material": self._material_indices(instance),
+        }
+
+    def _material_indices(self, instance: Instance) -> np.ndarray:
+        names = instance.node.materials or (DEFAULT_MATERIAL,)
+        last = int(instance.mesh.face_materials.max())
+        if last >= len(names):
+            where = f"nodes.{instance.node.name}.material"
+            raise SceneError(where, f"the mesh uses material slot {last}", f"name {last + 1} materials")
+        for name in names:
+            if name not in self.materials:
+                where = f"nodes.{instance.node.name}.material"
+                raise SceneError(where, f"no material {name!r}", nearest(name, self.materials))
+        return np.array([self.materials.index(name) for name in names], np.int32)[instance.mesh.face_materials]
+
+
+@dataclass
+class World:
+    """Packed geometry in world space at one render: positions [V, 3], normals [N, 3], uvs [T, 2], colors [V, 3]."""
+
+    pack: Pack
+    positions: Array
+    normals: Array
+    uvs: Array
+    colors: Array | None
+
+
+_packs: weakref.WeakKeyDictionary[Scene, tuple[tuple, Pack]] = weakref.WeakKeyDictionary()
+
+
+def pack(scene: Scene) -> Pack:
+    """The scene's index arrays, made again only when a node, mesh or material name changed."""
+    nodes = tuple((name, id(node.geometry), node.materials) for name, node in scene.nodes.items())
+    key = (runtime.generation(), nodes, tuple(scene.materials))
+    held = _packs.get(scene)
+    if held is None or held[0] != key:
+        held = (key, Pack(scene))
+        _packs[scene] = held
+    return held[1]
+
+
+def world(scene: Scene, packed: Pack) -> World:
+    """World-space positions, normals, uvs and colours, recorded on the open tape."""
+    matrices = _matrices(scene, packed)
+    positions = Array((max(packed.vertices, 1), 3))
+    for instance in packed.instances:
+        _place(instance, matrices, positions)
+    normals = Array((max(packed.normals, 1), 3))
+    if packed.smooth:
+        _smooth_normals(packed, positions, normals)
+    for instance in packed.instances:
+        if instance.mesh.shading == "file":
+            _place_normals(instance, packed, matrices, normals)
+    uvs = Array((max(packed.uvs, 1), 2))
+    _copy(uvs, [(i.mesh.uvs, i.uv) for i in packed.instances if i.mesh.uvs is not None])
+    colors = None
+    if packed.has_colors:
+        colors = Array((packed.vertices, 3))
+        _copy(colors, [(i.mesh.colors, i.vertex) for i in packed.instances if i.mesh.colors is not None])
+    return World(packed, positions, normals, uvs, colors)
+
+
+def attribute(packed: Pack, name: str) -> Array:
+    """A vertex attribute of all meshes, packed [V, C]; zero where a mesh has none of that name."""
+    owners = [i for i in packed.instances if name in i.mesh.attributes]
+    if not owners:
+        known = {key for i in packed.instances for key in i.mesh.attributes}
+        raise SceneError(name, "is no vertex attribute of any mesh", nearest(name, known))
+    packed_values = Array((packed.vertices, owners[0].mesh.attributes[name].channels))
+    _copy(packed_values, [(i.mesh.attributes[name], i.vertex) for i in owners])
+    return packed_values
+
+
+def _matrices(scene: Scene, packed: Pack) -> Array:
+    """[I, 16] object-to-world matrices; the hierarchy is composed on the host in f64."""
+    matrices = Array((max(len(packed.instances), 1), 16))
+    inputs = [p for node in scene.ordered_nodes() for p in node.transform_parameters().values()]
+
+    def forward() -> None:
+        worlds = scene.world_matrices()
+        if packed.instances:
+            matrices.set(np.stack([worlds[i.node.name].reshape(16) for i in packed.instances]))
+
+    def backward() -> None:
+        gradients = matrices.grad_numpy().astype(np.float64).reshape(-1, 4, 4)
+        found = scene.world_adjoint({i.node.name: gradients[i.index] for i in packed.instances})
+        for name, parts in found.items():
+            parameters = scene.nodes[name].transform_parameters().values()
+            for parameter, part in zip(parameters, parts, strict=True):
+                if needs(parameter):
+                    parameter.set_grad(parameter.grad_numpy() + part)
+
+    run(Operation(forward, backward, inputs, [matrices], "object to world"))
+    return matrices
+
+
+def _place(instance: Instance, matrices: Array, positions: Array) -> None:
+    vertices, chunks = instance.mesh.vertices, runtime.reduction_chunks()
+    count, index, start = vertices.rows, instance.index, instance.vertex
+
+    def forward() -> None:
+        kernels.to_world(count, vertices.value, matrices.value, index, start, positions.value)
+
+    def backward() -> None:
+        if needs(vertices):
+            kernels.to_world_adjoint(count, matrices.value, index, start, positions.grad, vertices.grad)
+        if needs(matrices):
+            part = Buffer((chunks, matrices.rows, 16))
+            part.ndarray.fill(0.0)
+            kernels.to_world_matrix_adjoint(chunks, count, vertices.value, start, positions.grad, part.ndarray, index)
+            accumulate.collect(chunks, matrices.rows, 16, part.ndarray, matrices.grad)
+
+    run(Operation(forward, backward, [vertices, matrices], [positions], "vertices to world"))
+
+
+def _place_normals(instance: Instance, packed: Pack, matrices: Array, normals: Array) -> None:
+    own, chunks = instance.mesh.normals, runtime.reduction_chunks()
+    assert own is not None
+    index, start = instance.index, packed.vertices + instance.normal
+
+    def forward() -> None:
+        kernels.normals_to_world(own.rows, own.value, matrices.value, index, start, normals.value)
+
+    def backward() -> None:
+        if needs(own):
+            kernels.normals_to_world_adjoint(own.rows, matrices.value, index, start, normals.grad, own.grad)
+        if needs(matrices):
+            part = Buffer((chunks, matrices.rows, 16))
+            part.ndarray.fill(0.0)
+            kernels.normals_to_world_matrix_adjoint(
+                chunks, own.rows, own.value, matrices.value, index, start, normals.grad, part.ndarray
+            )
+            accumulate.collect(chunks, matrices.rows, 16, part.ndarray, matrices.grad)
+
+    run(Operation(forward, backward, [own, matrices], [normals], "normals to world"))
+
+
+def _smooth_normals(packed: Pack, positions: Array, normals: Array) -> None:
+    face_normals = Array((packed.faces, 3))
+
+    def forward() -> None:
+        kernels.face_normals(packed.faces, packed.triangles, positions.value, face_normals.value)
+        kernels.vertex_normals(packed.vertices, packed.starts, packed.corners, face_normals.value, normals.value)
+
+    def backward() -> None:
+        kernels.vertex_normals_adjoint(packed.faces, packed.triangles, normals.grad, face_normals.grad)
+        kernels.face_normals_adjoint(
+            packed.vertices,
+            packed.starts,
+            packed.corners,
+            packed.triangles,
+            positions.value,
+            face_normals.grad,
+            positions.grad,
+        )
+
+    run(Operation(forward, backward, [positions], [normals], "vertex normals"))
+
+
+def _copy(target: Array, sources: list) -> None:
+    """Rows of each source to its place in target."""
+
+    def forward() -> None:
+        target.value.fill(0.0)
+        for source, start in sources:
+            accumulate.copy_rows(source.rows, source.channels, source.value, target.value, start)
+
+    def backward() -> None:
+        for source, start in sources:
+            if needs(source):
+                accumulate.add_rows(source.rows, source.channels, target.grad, start, source.grad, 0)
+
+    run(Operation(forward, backward, [source for source, _ in sources], [target], "pack"))
+
+
+def _incidence(triangles: np.ndarray, vertices: int) -> tuple[np.ndarray, np.ndarray]:
+    """CSR of the corners (3 * face + corner) at each vertex: starts [V + 1], corners [3 F]."""
+    flat = triangles.reshape(-1)
+    counts = np.bincount(flat[flat >= 0], minlength=max(vertices, 1))
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    return starts.astype(np.int32), np.argsort(flat, kind="stable").astype(np.int32)
+
+
+def _nothing() -> dict[str, np.ndarray]:
+    none = np.full((1, 3), -1, np.int32)
+    names = ("triangles", "opposite", "uv_corners", "normal_corners")
+    return {name: none for name in names} | {"material": np.zeros(1, np.int32)}
+
+
+def _upload(array: np.ndarray):
+    array = np.ascontiguousarray(array, np.int32)
+    ti = runtime.taichi()
+    ndarray = ti.ndarray(ti.i32, tuple(max(n, 1) for n in array.shape))
+    if array.size:
+        ndarray.from_numpy(array)
+    return ndarray

@@ -1,0 +1,239 @@
+"""The rasterizer: meshes into pixels, with a choice of what happens at silhouettes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tidr import runtime
+from tidr.array import Array
+from tidr.buffer import Buffer
+from tidr.errors import SceneError
+from tidr.fitting.tape import Operation, run, unrecorded
+from tidr.kernels.raster import blend as blend_kernels
+from tidr.kernels.raster import find as kernels
+from tidr.scene.camera import Camera
+from tidr.scene.graph import Scene
+
+from . import geometry
+from .edges_antialias import Antialias
+from .entries import Entries, barycentrics, depths, interpolated, project_vertices
+from .renderer import Image
+from .shading import Shading, unit_normals
+from .views import Views
+
+EDGES = ("none", "antialias", "soft")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rasterizer:
+    """Draws the triangle meshes of a scene.
+
+    edges: "none" is analytic inside triangles and blind at silhouettes; "antialias" (Laine et al. 2020) blends the
+    pixel pairs that a silhouette crosses; "soft" (Liu et al. 2019) gives every triangle a fuzzy border.
+    channels: what every render makes at once, of rgb, alpha and names of vertex attributes; ("alpha",) skips shading.
+    cull_back: leave out triangles turned away from the camera.
+
+    For edges="soft": sigma, in squared NDC (image height or width 2, the shorter), is the fuzziness; gamma the
+    sharpness in depth; distance "euclidean", "barycentric" or "hard"; color_mode "softmax" or "hard"; alpha_mode
+    "product", "sum" or "hard"; faces_per_pixel the nearest triangles kept.
+
+    What this does not differentiate: which triangle a pixel sees. With "none" a silhouette's motion changes nothing
+    but the pixels' interior values. With "antialias" only silhouette edges longer than about a pixel count, only for
+    rgb and alpha, and edges where meshes pass through each other are not smoothed. With "soft" triangles that cross
+    the near plane are left out, and so are those beyond faces_per_pixel. Shadows are not drawn.
+    """
+
+    edges: str = "antialias"
+    channels: tuple[str, ...] = ("rgb", "alpha")
+    cull_back: bool = False
+    sigma: float = 1e-5
+    gamma: float = 1e-4
+    distance: str = "euclidean"
+    color_mode: str = "softmax"
+    alpha_mode: str = "product"
+    faces_per_pixel: int = 16
+
+    def __post_init__(self) -> None:
+        _choice("edges", self.edges, EDGES)
+        _choice("distance", self.distance, ("euclidean", "barycentric", "hard"))
+        _choice("color_mode", self.color_mode, ("softmax", "hard"))
+        _choice("alpha_mode", self.alpha_mode, ("product", "sum", "hard"))
+        if not (self.sigma > 0 and self.gamma > 0 and 1 <= self.faces_per_pixel <= 1024):
+            raise SceneError("renderer", "sigma and gamma must be positive, faces_per_pixel in 1 to 1024")
+
+    def render(self, scene: Scene, cameras: Sequence[Camera], width: int, height: int) -> Image:
+        """Draw a batch of cameras; see `tidr.render`."""
+        packed = geometry.pack(scene)
+        views = Views(cameras, width, height)
+        world = geometry.world(scene, packed)
+        screen = project_vertices(world, views)
+        if self.edges == "soft":
+            from .edges_soft import SoftFrame
+
+            frame = SoftFrame(self, scene, world, views, screen)
+        else:
+            frame = HardFrame(self, scene, world, views, screen)
+        image = Image(frame.makers())
+        for name in self.channels:
+            image.channel(name)
+        return image
+
+
+class HardFrame:
+    """One render in which each pixel sees its nearest triangle."""
+
+    def __init__(self, settings: Rasterizer, scene: Scene, world: geometry.World, views: Views, screen: Array) -> None:
+        self.settings, self.scene, self.views, self.world = settings, scene, views, world
+        with unrecorded():
+            self.found = find(world, views, screen, settings.cull_back)
+        self.entries = self.found.entries
+        self._bary: Array | None = None
+        self.antialias = Antialias(self.found) if settings.edges == "antialias" else None
+
+    def makers(self) -> dict[str, Callable[[], Array]]:
+        """A function for every channel that this frame can make."""
+        made: dict[str, Callable[[], Array]] = {
+            "rgb": self.rgb,
+            "alpha": self.alpha,
+            "depth": lambda: self.to_pixels(depths(self.entries, self.bary)),
+            "normal": lambda: self.to_pixels(unit_normals(self.entries, self.bary)),
+            "uv": lambda: self._interpolated(self.world.uvs, self.world.pack.uv_corners),
+            "barycentrics": lambda: self.to_pixels(self.bary),
+            "ids": self.ids,
+        }
+        for name in {key for instance in self.world.pack.instances for key in instance.mesh.attributes}:
+            made.setdefault(name, lambda name=name: self._attribute(name))
+        return made
+
+    @property
+    def bary(self) -> Array:
+        if self._bary is None:
+            self._bary = barycentrics(self.entries)
+        return self._bary
+
+    def rgb(self) -> Array:
+        colors = Shading(self.scene, self.entries, self.bary).colors()
+        return self._smoothed(self.to_pixels(colors, self.scene.film.background))
+
+    def alpha(self) -> Array:
+        out = self._empty(1)
+        with unrecorded():
+            blend_kernels.coverage(out.rows, self.found.pixel_entry.ndarray, out.value)
+        return self._smoothed(out)
+
+    def ids(self) -> Array:
+        out = self._empty(1)
+        face = self.found.face.ndarray.to_numpy()
+        out.set(np.where(face == kernels.NOTHING, -1, face).reshape(out.shape))
+        return out
+
+    def to_pixels(self, values: Array, background=None) -> Array:
+        """[B, H, W, C] of entry values [n, C]; `background` (zeros when None) where nothing was hit."""
+        out = self._empty(values.channels)
+        behind = Array((1, values.channels), needs_grad=False)
+        behind.set(np.zeros(values.channels) if background is None else background)
+        entries = self.entries
+
+        def forward() -> None:
+            blend_kernels.values_to_pixels(
+                out.rows, out.channels, self.found.pixel_entry.ndarray, values.value, behind.value, out.value
+            )
+
+        def backward() -> None:
+            blend_kernels.values_to_pixels_adjoint(
+                entries.count, out.channels, entries.pixel.ndarray, out.grad, values.grad
+            )
+
+        run(Operation(forward, backward, [values], [out], "to pixels"))
+        return out
+
+    def _smoothed(self, image: Array) -> Array:
+        return image if self.antialias is None else self.antialias.apply(image)
+
+    def _interpolated(self, attribute: Array, corners) -> Array:
+        return self.to_pixels(interpolated(self.entries, self.bary, attribute, corners))
+
+    def _attribute(self, name: str) -> Array:
+        return self._interpolated(geometry.attribute(self.world.pack, name), self.world.pack.triangles)
+
+    def _empty(self, channels: int) -> Array:
+        return Array((self.views.count, self.views.height, self.views.width, channels))
+
+
+@dataclass
+class Found:
+    """The visibility of one render: face and nearness per pixel [B * H, W], and the entries made of them."""
+
+    entries: Entries
+    face: Buffer
+    nearest: Buffer
+    pixel_entry: Buffer
+
+
+def find(world: geometry.World, views: Views, screen: Array, cull_back: bool) -> Found:
+    """Nearest triangle of every pixel."""
+    rows, pixels = views.count * views.height, views.count * views.height * views.width
+    face, nearest = Buffer((rows, views.width), "int"), Buffer((rows, views.width))
+    tiles = bin_triangles(world, views, screen, 0.0, cull_back)
+    cover = kernels.cover if runtime.on_cpu() else kernels.cover_by_pixel
+    cover(
+        views.count, world.pack.faces, views.width, views.height, views.table.value, tiles.polygon.ndarray,
+        tiles.box.ndarray, tiles.start.ndarray, tiles.faces.ndarray, nearest.ndarray, face.ndarray,
+    )  # fmt: skip
+    row_start = Buffer((rows + 1,), "int")
+    kernels.count_entries(rows, views.width, face.ndarray, row_start.ndarray)
+    kernels.scan(rows + 1, row_start.ndarray)
+    count = int(row_start.ndarray[rows])
+    pixel, entry_face, pixel_entry = (Buffer((pixels,), "int") for _ in range(3))
+    kernels.list_entries(
+        rows, views.width, face.ndarray, row_start.ndarray, pixel.ndarray, entry_face.ndarray, pixel_entry.ndarray
+    )
+    entries = Entries(count, pixels, pixel, entry_face, views, world, screen)
+    return Found(entries, face, nearest, pixel_entry)
+
+
+@dataclass
+class Tiles:
+    """Screen polygons and boxes of all triangles, and per tile the triangles that may touch it."""
+
+    polygon: Buffer
+    box: Buffer
+    start: Buffer
+    faces: Buffer
+
+
+_list_capacity: dict[tuple, int] = {}
+
+
+def bin_triangles(world: geometry.World, views: Views, screen: Array, margin: float, cull_back: bool) -> Tiles:
+    """Sort triangles into tiles; boxes are grown by `margin` pixels."""
+    triangles = views.count * world.pack.faces
+    across, down = -(-views.width // kernels.TILE), -(-views.height // kernels.TILE)
+    count = views.count * across * down
+    polygon, box = Buffer((triangles, 11)), Buffer((triangles, 5), "int")
+    start, cursor = Buffer((count + 1,), "int"), Buffer((count + 1,), "int")
+    kernels.set_up(
+        views.count, world.positions.rows, world.pack.faces, views.width, views.height, margin, int(cull_back),
+        world.pack.triangles, screen.value, views.table.value, polygon.ndarray, box.ndarray, start.ndarray,
+    )  # fmt: skip
+    kernels.scan(count + 1, start.ndarray)
+    total = int(start.ndarray[count])
+    key = (triangles, views.width, views.height, views.count)
+    capacity = _list_capacity.setdefault(key, 2 * triangles + 4 * count)
+    while capacity < total:
+        capacity *= 2
+    _list_capacity[key] = capacity
+    faces = Buffer((capacity,), "int")
+    kernels.fill_tiles(
+        views.count, world.pack.faces, views.width, views.height, box.ndarray, start.ndarray, cursor.ndarray,
+        faces.ndarray,
+    )  # fmt: skip
+    return Tiles(polygon, box, start, faces)
+
+
+def _choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise SceneError(f"renderer.{name}", f"is {value!r}", f"choose one of {', '.join(choices)}")

@@ -1,0 +1,190 @@
+"""What a renderer is, the image that it returns, and `render`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from tidr.array import Array
+from tidr.errors import SceneError
+from tidr.parameter import nearest
+from tidr.scene.camera import Camera
+from tidr.scene.graph import Scene
+
+CHANNELS = ("rgb", "alpha", "depth", "normal", "uv", "barycentrics", "ids")
+
+
+class Renderer(Protocol):
+    """Draws a scene from some cameras; everything continuous that it writes is recorded on the open tape."""
+
+    def render(self, scene: Scene, cameras: Sequence[Camera], width: int, height: int) -> Image: ...
+
+
+class Image:
+    """Channels on the device, [H, W, C], or [B, H, W, C] where several cameras were given; linear, row 0 on top.
+
+    rgb (3), alpha (1), depth (1, along the camera axis, 0 where nothing is), normal (3, unit, world), uv (2),
+    barycentrics (3), ids (packed triangle index, -1 where nothing is; a numpy array). Channels that the render did not
+    need are made when first asked for, on the tape that is open then.
+    """
+
+    def __init__(self, makers: dict[str, Callable[[], Array]]) -> None:
+        self._makers = makers
+        self._made: dict[str, Array] = {}
+
+    def channel(self, name: str) -> Array:
+        """The named channel or vertex attribute."""
+        if name not in self._made:
+            if name not in self._makers:
+                raise SceneError(f"image.{name}", "was not rendered", nearest(name, self._makers))
+            self._made[name] = self._makers[name]()
+        return self._made[name]
+
+    @property
+    def rgb(self) -> Array:
+        return self.channel("rgb")
+
+    @property
+    def alpha(self) -> Array:
+        return self.channel("alpha")
+
+    @property
+    def depth(self) -> Array:
+        return self.channel("depth")
+
+    @property
+    def normal(self) -> Array:
+        return self.channel("normal")
+
+    @property
+    def uv(self) -> Array:
+        return self.channel("uv")
+
+    @property
+    def barycentrics(self) -> Array:
+        return self.channel("barycentrics")
+
+    @property
+    def ids(self) -> np.ndarray:
+        return self.channel("ids").numpy()[..., 0].astype(np.int64)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self.rgb, dtype)
+
+    def save(self, path: str | Path, alpha: bool = False) -> None:
+        """Write rgb (with `alpha` also the mask) as PNG, JPEG, EXR or NPY, by the ending; batches side by side."""
+        from tidr.files.image import write_image
+
+        picture = self.rgb.numpy()
+        if alpha:
+            mask = self.alpha.numpy()
+            picture = np.concatenate([picture / np.maximum(mask, 1e-6), mask], -1)
+        if picture.ndim == 4:
+            picture = np.concatenate(list(picture), axis=1)
+        write_image(Path(path), picture)
+
+    def _repr_png_(self) -> bytes:
+        import io
+
+        from PIL import Image as Picture
+
+        from tidr.files.image import linear_to_srgb
+
+        rgb = self.rgb.numpy()
+        rgb = np.concatenate(list(rgb), axis=1) if rgb.ndim == 4 else rgb
+        stream = io.BytesIO()
+        Picture.fromarray((linear_to_srgb(np.clip(rgb, 0, 1)) * 255 + 0.5).astype(np.uint8)).save(stream, "png")
+        return stream.getvalue()
+
+
+_RENDERERS: dict[str, str | type] = {"raster": "raster.Rasterizer"}
+
+
+def register_renderer(name: str) -> Callable[[type], type]:
+    """Class decorator: makes a renderer known by name to `render`, scene files and the command."""
+
+    def register(kind: type) -> type:
+        _RENDERERS[name] = kind
+        return kind
+
+    return register
+
+
+def renderer_type(name: str) -> type:
+    """The renderer class of a short name; "auto" is what suits the scene (meshes: raster)."""
+    name = "raster" if name == "auto" else name
+    if name not in _RENDERERS:
+        raise SceneError("renderer", f"unknown type {name!r}", nearest(name, _RENDERERS))
+    kind = _RENDERERS[name]
+    if isinstance(kind, str):
+        module, attribute = kind.split(".")
+        kind = getattr(import_module(f"tidr.renderers.{module}"), attribute)
+    assert isinstance(kind, type)
+    return kind
+
+
+def render(
+    scene: Scene,
+    camera: str | Camera | Sequence[str | Camera] | None = None,
+    renderer: str | Renderer = "auto",
+    width: int | None = None,
+    height: int | None = None,
+) -> Image:
+    """Draw the scene.
+
+    Args:
+        camera: a camera's name, a Camera, or a sequence of these (one batch, one image [B, H, W, C]); the first of the
+            scene when None.
+        renderer: a short name or a configured renderer.
+        width, height: pixels; the camera's own size when None.
+
+    Raises:
+        SceneError: no such camera or renderer, no camera at all, or a batch of unequal sizes.
+    """
+    single = camera is None or isinstance(camera, str | Camera)
+    chosen = [camera] if single else list(camera)  # type: ignore[arg-type]
+    cameras = [_camera(scene, each) for each in chosen]
+    if not cameras:
+        raise SceneError("camera", "the batch is empty", "give at least one camera")
+    sizes = {(width or each.width, height or each.height) for each in cameras}
+    if len(sizes) > 1:
+        raise SceneError("camera", f"cameras of unequal sizes {sorted(sizes)}", "give width and height")
+    size = sizes.pop()
+    drawer = renderer_type(renderer)() if isinstance(renderer, str) else renderer
+    image = drawer.render(scene, cameras, *size)
+    return _unbatched(image) if single else image
+
+
+def _camera(scene: Scene, camera: str | Camera | None) -> Camera:
+    if isinstance(camera, Camera):
+        return camera
+    if camera is None:
+        if not scene.cameras:
+            raise SceneError("cameras", "the scene has none", "add one, or pass camera=tidr.Camera.look_at(...)")
+        return next(iter(scene.cameras.values()))
+    if camera not in scene.cameras:
+        raise SceneError(f"cameras.{camera}", "no such camera", nearest(camera, scene.cameras))
+    return scene.cameras[camera]
+
+
+def _unbatched(image: Image) -> Image:
+    """A batch of one without its first axis; the device arrays are the same."""
+
+    def squeezed(make: Callable[[], Array]) -> Callable[[], Array]:
+        def made() -> Array:
+            array = make()
+            array.shape = array.shape[1:]
+            return array
+
+        return made
+
+    makers = {name: squeezed(make) for name, make in image._makers.items()}
+    for made in image._made.values():
+        made.shape = made.shape[1:]
+    plain = Image(makers)
+    plain._made = image._made
+    return plain

@@ -1,0 +1,190 @@
+"""Cameras: pose and intrinsics as parameters, perspective and orthographic."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tidr.errors import SceneError
+from tidr.parameter import Constraint, Parameter
+
+from .transform import (
+    look_at_rotation,
+    quaternion_from_rotation,
+    rotation_adjoint,
+    rotation_from_quaternion,
+)
+
+
+class Camera:
+    """A pinhole or orthographic camera.
+
+    Parameters (world space, pixels at `width` x `height`; rendering at another size scales them):
+        position: [3] centre of projection, world.
+        rotation: [4] camera-to-world quaternion, w first; OpenGL axes (x right, y up, looking along -z).
+        focal: [2] fx, fy in pixels; for an orthographic camera pixels per world unit.
+        principal_point: [2] cx, cy in pixels from the top left corner.
+
+    near and far bound `depth`, the distance along the viewing axis.
+    """
+
+    def __init__(
+        self,
+        position,
+        rotation,
+        focal,
+        principal_point,
+        width: int,
+        height: int,
+        kind: str = "perspective",
+        near: float = 1e-2,
+        far: float = 1e6,
+    ) -> None:
+        if kind not in ("perspective", "orthographic"):
+            raise SceneError("camera", f"type is {kind!r}", "choose perspective or orthographic")
+        if width < 1 or height < 1:
+            raise SceneError("camera", f"size {width} x {height}", "give at least one pixel each way")
+        if not 0 < near < far:
+            raise SceneError("camera", f"near {near} and far {far}", "0 < near < far is needed")
+        if not np.linalg.norm(rotation) > 1e-12:
+            raise SceneError("camera", "rotation quaternion has length 0", "give a unit quaternion, w first")
+        if not (np.asarray(focal) > 0).all():
+            raise SceneError("camera", f"focal {tuple(focal)} is not positive", "give fx, fy > 0 in pixels")
+        self.kind, self.width, self.height, self.near, self.far = kind, int(width), int(height), float(near), float(far)
+        self.position = Parameter(np.asarray(position, np.float64).reshape(3))
+        self.rotation = Parameter(np.asarray(rotation, np.float64).reshape(4), Constraint(unit=True))
+        self.focal = Parameter(np.asarray(focal, np.float64).reshape(2), Constraint(positive=True))
+        self.principal_point = Parameter(np.asarray(principal_point, np.float64).reshape(2))
+
+    @classmethod
+    def look_at(
+        cls, position, target, up=(0, 1, 0), *, fov_y_degrees=None, height_world=None, width=512, height=512, **options
+    ) -> Camera:
+        """A camera at `position` looking at `target` (world).
+
+        Give `fov_y_degrees` (full vertical angle) for a perspective camera, or `height_world` (world units that the
+        image is high) for an orthographic one.
+        """
+        if (fov_y_degrees is None) == (height_world is None):
+            raise SceneError("camera", "needs exactly one of fov_y_degrees and height_world")
+        if fov_y_degrees is not None:
+            if not 0 < fov_y_degrees < 180:
+                raise SceneError("camera", f"fov_y_degrees is {fov_y_degrees}", "give an angle between 0 and 180")
+            focal = height / 2 / np.tan(np.radians(fov_y_degrees) / 2)
+        else:
+            focal = height / height_world
+            options["kind"] = "orthographic"
+        rotation = quaternion_from_rotation(look_at_rotation(position, target, up, "camera"))
+        return cls(position, rotation, (focal, focal), (width / 2, height / 2), width, height, **options)
+
+    @classmethod
+    def from_matrix(cls, camera_to_world, focal, principal_point, width: int, height: int, **options) -> Camera:
+        """A camera from its camera_to_world matrix [4, 4] in OpenGL axes (transforms.json, Blender)."""
+        matrix = np.asarray(camera_to_world, np.float64)
+        rotation = quaternion_from_rotation(matrix[:3, :3])
+        return cls(matrix[:3, 3], rotation, focal, principal_point, width, height, **options)
+
+    @classmethod
+    def from_opencv(cls, K, world_to_camera, width: int, height: int, **options) -> Camera:
+        """A camera from an OpenCV intrinsic matrix K [3, 3] and world_to_camera [3 or 4, 4] (x right, y down, z ahead).
+
+        K's pixel centres are at integers + 0.5, as everywhere in tidr. Skew must be 0.
+        """
+        K, matrix = np.asarray(K, np.float64), np.eye(4)
+        matrix[:3] = np.asarray(world_to_camera, np.float64)[:3]
+        if abs(K[0, 1]) > 1e-9 * abs(K[0, 0]):
+            raise SceneError("camera", f"K has skew {K[0, 1]}", "undistort the pictures first")
+        camera_to_world = np.linalg.inv(matrix) @ np.diag([1.0, -1.0, -1.0, 1.0])
+        return cls.from_matrix(camera_to_world, (K[0, 0], K[1, 1]), (K[0, 2], K[1, 2]), width, height, **options)
+
+    @property
+    def camera_to_world(self) -> np.ndarray:
+        """[4, 4] pose in OpenGL axes."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = rotation_from_quaternion(self.rotation.numpy().astype(np.float64))
+        matrix[:3, 3] = self.position.numpy()
+        return matrix
+
+    def parameters(self) -> dict[str, Parameter]:
+        return {
+            "position": self.position,
+            "rotation": self.rotation,
+            "focal": self.focal,
+            "principal_point": self.principal_point,
+        }
+
+    def versions(self) -> tuple[int, ...]:
+        return tuple(parameter.version for parameter in self.parameters().values())
+
+    def projection(self, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+        """World to homogeneous pixels, and the eye.
+
+        Returns:
+            [4, 4] matrix that takes (x, y, z, 1) in world space to (column * w, row * w, w, depth), and the eye [4]:
+            the vector from a point p to the camera is eye[:3] - eye[3] * p.
+        """
+        rotation = rotation_from_quaternion(self.rotation.numpy().astype(np.float64))
+        position = self.position.numpy().astype(np.float64)
+        axes = self._screen_axes(width, height)
+        matrix = np.zeros((4, 4))
+        matrix[:, :3] = axes[:, :3] @ rotation.T
+        matrix[:, 3] = axes[:, 3] - matrix[:, :3] @ position
+        eye = np.append(position, 1.0) if self.kind == "perspective" else np.append(rotation[:, 2], 0.0)
+        return matrix, eye
+
+    def projection_adjoint(
+        self, width: int, height: int, gradient: np.ndarray, to_eye: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Gradients of this camera's parameters from dL/dmatrix [4, 4] and dL/deye [4]."""
+        quaternion = self.rotation.numpy().astype(np.float64)
+        rotation = rotation_from_quaternion(quaternion)
+        position = self.position.numpy().astype(np.float64)
+        axes = self._screen_axes(width, height)
+        to_linear = gradient[:, :3] - np.outer(gradient[:, 3], position)
+        to_position = -(axes[:, :3] @ rotation.T).T @ gradient[:, 3]
+        to_axes = np.zeros((4, 4))
+        to_axes[:, :3] = to_linear @ rotation
+        to_axes[:, 3] = gradient[:, 3]
+        to_rotation = to_linear.T @ axes[:, :3]
+        if self.kind == "perspective":
+            to_position = to_position + to_eye[:3]
+        else:
+            to_rotation[:, 2] += to_eye[:3]
+        sx, sy = width / self.width, height / self.height
+        column, sign = (2, -1.0) if self.kind == "perspective" else (3, 1.0)
+        return {
+            "position": to_position,
+            "rotation": rotation_adjoint(quaternion, to_rotation),
+            "focal": np.array([to_axes[0, 0] * sx, -to_axes[1, 1] * sy]),
+            "principal_point": sign * np.array([to_axes[0, column] * sx, to_axes[1, column] * sy]),
+        }
+
+    def _screen_axes(self, width: int, height: int) -> np.ndarray:
+        """[4, 4] camera space (OpenGL axes) to (column * w, row * w, w, depth)."""
+        scale = np.array([width / self.width, height / self.height])
+        fx, fy = self.focal.numpy().astype(np.float64) * scale
+        cx, cy = self.principal_point.numpy().astype(np.float64) * scale
+        if self.kind == "perspective":
+            return np.array([[fx, 0, -cx, 0], [0, -fy, -cy, 0], [0, 0, -1, 0], [0, 0, -1, 0]], np.float64)
+        return np.array([[fx, 0, 0, cx], [0, -fy, 0, cy], [0, 0, 0, 1], [0, 0, -1, 0]], np.float64)
+
+
+def orbit(count: int, radius: float, target=(0, 0, 0), *, elevation_degrees=20.0, start_degrees=0.0, **options):
+    """`count` cameras on a circle around `target` (world), looking at it; options as `Camera.look_at`."""
+    elevation = np.radians(elevation_degrees)
+    cameras = []
+    for azimuth in np.radians(start_degrees) + 2 * np.pi * np.arange(count) / count:
+        offset = [np.cos(elevation) * np.sin(azimuth), np.sin(elevation), np.cos(elevation) * np.cos(azimuth)]
+        cameras.append(Camera.look_at(np.asarray(target) + radius * np.array(offset), target, **options))
+    return cameras
+
+
+def sphere_views(count: int, radius: float, target=(0, 0, 0), **options) -> list[Camera]:
+    """`count` cameras spread evenly over a sphere (Fibonacci lattice) around `target`, looking at it."""
+    cameras = []
+    for k in range(count):
+        y = 1 - 2 * (k + 0.5) / count
+        azimuth = np.pi * (1 + 5**0.5) * k
+        ring = np.sqrt(1 - y * y)
+        offset = np.array([ring * np.sin(azimuth), y, ring * np.cos(azimuth)])
+        cameras.append(Camera.look_at(np.asarray(target) + radius * offset, target, **options))
+    return cameras
