@@ -1,4 +1,4 @@
-"""(I + lambda L) x = b on a mesh, L its combinatorial Laplacian, by conjugate gradients on the device.
+"""(I + lambda L) x = b on a mesh, L its combinatorial Laplacian, by conjugate gradients on a GPU.
 
 x, y and z are three systems with one matrix; each has its own step lengths. Preconditioned by the diagonal, in the form
 that needs one sum per iteration (Chronopoulos and Gear 1989, "s-step iterative methods"): an iteration is two parallel
@@ -10,9 +10,7 @@ import taichi as ti
 I1 = ti.types.ndarray(dtype=ti.i32, ndim=1)
 A2 = ti.types.ndarray(ndim=2)
 
-BLOCK = 8  # iterations of one launch; even
-CPU_CHUNKS = 16
-GPU_CHUNKS = 512
+BLOCK = 2  # iterations of one launch; even
 # Rows of `scalars` [3, 9]: 0 and 1 take turns to hold z.r, step length and r.r of each axis; row 2 is the bound on r.r.
 
 

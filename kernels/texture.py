@@ -5,8 +5,23 @@ at +0.5. A mip chain is one such array [T, C], level after level, with a table [
 plain texture is a chain of one level. Method and level formula: Laine et al. 2020 (nvdiffrast), trilinear.
 """
 
-import numpy as np
 import taichi as ti
+
+from .mipmap import build_mips, build_mips_adjoint, chain_length, mip_layout
+
+__all__ = [
+    "CLAMP",
+    "MIRROR",
+    "REPEAT",
+    "build_mips",
+    "build_mips_adjoint",
+    "chain_length",
+    "mip_layout",
+    "mip_level",
+    "sample",
+    "sample_adjoint",
+    "scratch_rows",
+]
 
 A2 = ti.types.ndarray(ndim=2)
 A2I = ti.types.ndarray(dtype=ti.i32, ndim=2)
@@ -15,108 +30,9 @@ REPEAT, CLAMP, MIRROR = 0, 1, 2
 SCRATCH_LIMIT = 1 << 27
 
 
-def mip_layout(height: int, width: int, mipmaps: bool = True) -> np.ndarray:
-    """Table int32 [L, 3] of (offset in texels, width, height) per level; L = 1 without mipmaps.
-
-    Each side halves, rounded down, until both are 1.
-    """
-    levels = [(0, width, height)]
-    while mipmaps and (width > 1 or height > 1):
-        offset = levels[-1][0] + width * height
-        width, height = max(width // 2, 1), max(height // 2, 1)
-        levels.append((offset, width, height))
-    return np.array(levels, np.int32)
-
-
-def chain_length(layout: np.ndarray) -> int:
-    """Number T of texels in all levels."""
-    offset, width, height = (int(x) for x in layout[-1])
-    return offset + width * height
-
-
 def scratch_rows(chunks: int, length: int, channels: int) -> int:
     """Private copies of a chain's gradient for `sample_adjoint` on a CPU: one per thread, fewer if they are big."""
     return max(1, min(chunks, SCRATCH_LIMIT // max(length * channels, 1)))
-
-
-# The mip chain. A texel of a level is the mean over the area that it covers, whatever the ratio of sides.
-
-
-@ti.func
-def _share(target, source, small, large):
-    """Share of texel `source` (of `large`) in the mean that is texel `target` (of `small`), along one side."""
-    low = ti.max(target * large, source * small)
-    high = ti.min((target + 1) * large, (source + 1) * small)
-    return ti.max(high - low, 0) / (large * 1.0)
-
-
-@ti.kernel
-def _copy(texels: A2, chain: A2):
-    for i in range(texels.shape[0]):
-        for c in range(texels.shape[1]):
-            chain[i, c] = texels[i, c]
-
-
-@ti.kernel
-def _shrink(chain: A2, table: A2I, level: ti.i32):
-    width, height = table[level, 1], table[level, 2]
-    wide, tall = table[level - 1, 1], table[level - 1, 2]
-    source, target = table[level - 1, 0], table[level, 0]
-    for i in range(width * height):
-        x, y = i % width, i // width
-        first = source + 2 * (y * wide + x)
-        for c in range(chain.shape[1]):
-            total = 0.0
-            if wide == 2 * width and tall == 2 * height:
-                total = 0.25 * (chain[first, c] + chain[first + 1, c])
-                total += 0.25 * (chain[first + wide, c] + chain[first + wide + 1, c])
-            else:
-                for row in range(y * tall // height, ((y + 1) * tall + height - 1) // height):
-                    for col in range(x * wide // width, ((x + 1) * wide + width - 1) // width):
-                        share = _share(x, col, width, wide) * _share(y, row, height, tall)
-                        total += share * chain[source + row * wide + col, c]
-            chain[target + i, c] = total
-
-
-@ti.kernel
-def _spread(grad: A2, table: A2I, level: ti.i32):
-    width, height = table[level, 1], table[level, 2]
-    wide, tall = table[level - 1, 1], table[level - 1, 2]
-    source, target = table[level - 1, 0], table[level, 0]
-    for i in range(wide * tall):
-        col, row = i % wide, i // wide
-        only = target + row // 2 * width + col // 2
-        for c in range(grad.shape[1]):
-            total = 0.0
-            if wide == 2 * width and tall == 2 * height:
-                total = 0.25 * grad[only, c]
-            else:
-                for y in range(row * height // tall, ((row + 1) * height + tall - 1) // tall):
-                    for x in range(col * width // wide, ((col + 1) * width + wide - 1) // wide):
-                        share = _share(x, col, width, wide) * _share(y, row, height, tall)
-                        total += share * grad[target + y * width + x, c]
-            grad[source + i, c] = grad[source + i, c] + total
-
-
-@ti.kernel
-def _add(chain_grad: A2, texels_grad: A2):
-    for i in range(texels_grad.shape[0]):
-        for c in range(texels_grad.shape[1]):
-            texels_grad[i, c] = texels_grad[i, c] + chain_grad[i, c]
-
-
-def build_mips(texels, chain, table, levels: int) -> None:
-    """Fill chain [T, C] from texels [H * W, C]; table: int ndarray [levels, 3] of `mip_layout`."""
-    _copy(texels, chain)
-    for level in range(1, levels):
-        _shrink(chain, table, level)
-
-
-def build_mips_adjoint(chain_grad, table, levels: int, texels_grad) -> None:
-    """Add the gradient of all levels to texels_grad [H * W, C]; chain_grad [T, C] is overwritten on the way."""
-    for level in range(levels - 1, 0, -1):
-        _spread(chain_grad, table, level)
-    _add(chain_grad, texels_grad)
 
 
 # Look-ups.
@@ -358,13 +274,14 @@ def _adjoint_private(
 
 
 @ti.kernel
-def _reduce(part: A2, grad: A2):
+def _reduce(channels: ti.template(), part: A2, grad: A2):
     for i in range(grad.shape[0]):
-        for c in range(grad.shape[1]):
-            total = grad[i, c]
-            for p in range(part.shape[0]):
-                total += part[p, i * grad.shape[1] + c]
-            grad[i, c] = total
+        total = ti.Vector.zero(float, channels)
+        for p in range(part.shape[0]):
+            for c in ti.static(range(channels)):
+                total[c] += part[p, i * channels + c]
+        for c in ti.static(range(channels)):
+            grad[i, c] = grad[i, c] + total[c]
 
 
 @ti.kernel
@@ -401,4 +318,4 @@ def sample_adjoint(
         _adjoint_atomic(*common, chain_grad)
         return
     _adjoint_private(*common, part)
-    _reduce(part, chain_grad)
+    _reduce(chain.shape[1], part, chain_grad)

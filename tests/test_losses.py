@@ -5,12 +5,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from .gradients import directional_check, tape_gradients
 
 from tidr import buffer, losses
 from tidr.array import Array
 from tidr.errors import SceneError
 from tidr.parameter import Parameter
+
+from .gradients import directional_check, tape_gradients
 
 PIXELWISE = {
     "mse": lambda d, t: d**2,

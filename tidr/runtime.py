@@ -113,6 +113,11 @@ def reduction_chunks() -> int:
     return current().threads if on_cpu() else 512
 
 
+def chunk_block() -> int:
+    """block_dim of a loop over reduction chunks: on a CPU 1, so that every thread takes one chunk."""
+    return 1 if on_cpu() else 64
+
+
 def vulkan_devices() -> list[dict]:
     """Vulkan devices as {"name", "software"}; asked for in a child process, since a broken driver may crash it."""
     probe = Path(__file__).with_name("vulkan_probe.py")

@@ -60,9 +60,7 @@ def edge_ends(screen: ti.template(), triangles: ti.template(), f, k, base, x, y)
     valid = 0
     if wa > 0.0 and wb > 0.0:
         valid = 1
-        ends = ti.Vector(
-            [screen[a, 0] / wa - x, screen[a, 1] / wa - y, screen[b, 0] / wb - x, screen[b, 1] / wb - y]
-        )
+        ends = ti.Vector([screen[a, 0] / wa - x, screen[a, 1] / wa - y, screen[b, 0] / wb - x, screen[b, 1] / wb - y])
     return valid, ends
 
 

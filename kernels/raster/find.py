@@ -65,6 +65,8 @@ def set_up(
     width: ti.i32,
     height: ti.i32,
     margin: float,
+    growth: float,
+    whole: ti.i32,
     cull_back: ti.i32,
     triangles: A2,
     screen: A2,
@@ -77,7 +79,8 @@ def set_up(
 
     cameras [views, 3] holds perspective (1 or 0), near, far. polygon [views * F, 11]: x, y of 4 corners, then the
     nearness at corner 0 and its slope along x and y. box [views * F, 5]: corner count (0: not drawn, negative: turned
-    away), first and last column, first and last row, grown by `margin` pixels.
+    away), first and last column, first and last row, grown by `margin` pixels and `growth` of the triangle's extent.
+    With whole = 1 triangles that cross the near plane are left out instead of clipped.
     """
     tiles_x = (width + TILE - 1) // TILE
     tiles_y = (height + TILE - 1) // TILE
@@ -95,7 +98,7 @@ def set_up(
             count = 3
             for k, c in ti.static(ti.ndrange(3, 4)):
                 corners[k, c] = screen[ids[k], c]
-        elif screen[ids[0], 3] >= near or screen[ids[1], 3] >= near or screen[ids[2], 3] >= near:
+        elif whole == 0 and (screen[ids[0], 3] >= near or screen[ids[1], 3] >= near or screen[ids[2], 3] >= near):
             count, corners = clip_polygon(screen, ids, near)
         box[i, 0] = 0
         if count >= 3:
@@ -108,10 +111,11 @@ def set_up(
             first = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0])
             second = (x[2] - x[0]) * (y[3] - y[0]) - (x[3] - x[0]) * (y[2] - y[0])
             area = first + second
-            x0 = ti.max(ti.ceil(x.min() - margin - 0.5), 0.0)
-            x1 = ti.min(ti.floor(x.max() + margin - 0.5), width - 1.0)
-            y0 = ti.max(ti.ceil(y.min() - margin - 0.5), 0.0)
-            y1 = ti.min(ti.floor(y.max() + margin - 0.5), height - 1.0)
+            wide, high = margin + growth * (x.max() - x.min()), margin + growth * (y.max() - y.min())
+            x0 = ti.max(ti.ceil(x.min() - wide - 0.5), 0.0)
+            x1 = ti.min(ti.floor(x.max() + wide - 0.5), width - 1.0)
+            y0 = ti.max(ti.ceil(y.min() - high - 0.5), 0.0)
+            y1 = ti.min(ti.floor(y.max() + high - 0.5), height - 1.0)
             # Rows grow downwards, so a counter-clockwise front has negative area.
             if x0 <= x1 and y0 <= y1 and area != 0.0 and not (cull_back == 1 and area > 0.0):
                 p, q, signed = 1, 2, first

@@ -116,7 +116,21 @@ def footprint_adjoint(
         for e in range(entries):
             if corners[face[e], 0] >= 0:
                 footprint_adjoint_entry(
-                    e, 0, width, height, vertices, pixel, face, triangles, screen, corners, uvs, grad, part, part_uvs, True
+                    e,
+                    0,
+                    width,
+                    height,
+                    vertices,
+                    pixel,
+                    face,
+                    triangles,
+                    screen,
+                    corners,
+                    uvs,
+                    grad,
+                    part,
+                    part_uvs,
+                    True,
                 )
     else:
         ti.loop_config(block_dim=1)

@@ -276,5 +276,18 @@ def interpolate_adjoint(
             for e in range(p * entries // chunks, (p + 1) * entries // chunks):
                 base = pixel[e] // pixels * vertices
                 interpolate_adjoint_entry(
-                    e, p, base, channels, first, face, corners, attribute, bary, grad_out, grad_bary, part, scatter, False
+                    e,
+                    p,
+                    base,
+                    channels,
+                    first,
+                    face,
+                    corners,
+                    attribute,
+                    bary,
+                    grad_out,
+                    grad_bary,
+                    part,
+                    scatter,
+                    False,
                 )

@@ -32,10 +32,10 @@ def to_world_adjoint(
 
 @ti.kernel
 def to_world_matrix_adjoint(
-    chunks: ti.i32, count: ti.i32, vertices: A2, start: ti.i32, grad_positions: A2, part: A3, instance: ti.i32
+    chunks: ti.i32, count: ti.i32, vertices: A2, start: ti.i32, grad_positions: A2, part: A3, instance: ti.i32, block: ti.template()
 ):
     """part[chunk, instance] += sum of grad_position * (vertex, 1)^T, rows 0 to 2 of 4."""
-    ti.loop_config(block_dim=1)
+    ti.loop_config(block_dim=block)
     for p in range(chunks):
         total = ti.Matrix.zero(float, 3, 4)
         for v in range(p * count // chunks, (p + 1) * count // chunks):
@@ -90,10 +90,10 @@ def normals_to_world_matrix_adjoint(
     instance: ti.i32,
     start: ti.i32,
     grad_out: A2,
-    part: A3,
+    part: A3, block: ti.template()
 ):
     """Through the cofactor: d(a x b) with columns a, b of the matrix."""
-    ti.loop_config(block_dim=1)
+    ti.loop_config(block_dim=block)
     for p in range(chunks):
         m0, m1, m2 = columns(matrices, instance)
         total = ti.Matrix.zero(float, 3, 3)
@@ -154,7 +154,7 @@ def face_normals_adjoint(
             f, corner = corners[k] // 3, corners[k] % 3
             a = load3(positions, triangles[f, (corner + 1) % 3])
             b = load3(positions, triangles[f, (corner + 2) % 3])
-            total += (b - a).cross(load3(grad_face, f))
+            total += (a - b).cross(load3(grad_face, f))
         for i in ti.static(range(3)):
             grad_positions[v, i] = grad_positions[v, i] + total[i]
 
@@ -183,11 +183,10 @@ def project_adjoint(views: ti.i32, vertices: ti.i32, projections: A2, grad_scree
 
 
 @ti.kernel
-def project_camera_adjoint(
-    chunks: ti.i32, views: ti.i32, vertices: ti.i32, positions: A2, grad_screen: A2, part: A3
+def project_camera_adjoint(chunks: ti.i32, views: ti.i32, vertices: ti.i32, positions: A2, grad_screen: A2, part: A3, block: ti.template()
 ):
     """part[chunk, view] = sum of grad_screen * (position, 1)^T, a row-major 4 x 4."""
-    ti.loop_config(block_dim=1)
+    ti.loop_config(block_dim=block)
     for p in range(chunks):
         for view in range(views):
             total = ti.Matrix.zero(float, 4, 4)

@@ -155,9 +155,10 @@ def eye_adjoint(
     position: ti.template(),
     view: ti.template(),
     part: A3,
+    block: ti.template(),
 ):
     """part [chunks, views, 4] += gradient of `view` with respect to the eye."""
-    ti.loop_config(block_dim=1)
+    ti.loop_config(block_dim=block)
     for p in range(chunks):
         for e in range(p * entries // chunks, (p + 1) * entries // chunks):
             camera, g = pixel[e] // pixels, view.grad[e]
@@ -258,17 +259,13 @@ def attribute_to_column_adjoint(
     if ti.static(atomic):
         for e in range(entries):
             if index < 0 or material[e] == index:
-                column_adjoint_entry(
-                    e, 0, face, corners, attribute, bary, column, channels, grad_bary, part, True
-                )
+                column_adjoint_entry(e, 0, face, corners, attribute, bary, column, channels, grad_bary, part, True)
     else:
         ti.loop_config(block_dim=1)
         for p in range(chunks):
             for e in range(p * entries // chunks, (p + 1) * entries // chunks):
                 if index < 0 or material[e] == index:
-                    column_adjoint_entry(
-                        e, p, face, corners, attribute, bary, column, channels, grad_bary, part, False
-                    )
+                    column_adjoint_entry(e, p, face, corners, attribute, bary, column, channels, grad_bary, part, False)
 
 
 @ti.kernel

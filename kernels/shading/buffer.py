@@ -34,6 +34,7 @@ class InteractionBuffer:
         for name in SCALARS:
             setattr(self, name, ti.field(dtype, capacity, needs_grad=True))
         self.material = ti.field(ti.i32, capacity)
+        self.filled_by = None
 
     def clear_grads(self, n: int) -> None:
         """Zero the gradient of every column of the first n entries."""

@@ -87,7 +87,7 @@ def _read_array(stream, size: int, where: str) -> np.ndarray:
         raise FileError(where, f"holds values of type {dtype}", "save plain numbers, without pickle")
     if any(length < 0 for length in shape):
         raise FileError(where, f"has the shape {shape}")
-    header = (8 if version == (1, 0) else 12)
+    header = 8 if version == (1, 0) else 12
     needed = math.prod(shape) * dtype.itemsize
     if needed > size - header:
         raise FileError(where, f"claims {needed} bytes of data but has at most {size - header}", "is it cut off?")

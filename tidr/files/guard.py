@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import re
 import stat
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from tidr.errors import FileError
+from tidr.scene.mesh_data import MeshData
 
 LARGEST_COORDINATE = 1e18  # its square still fits single precision
 
@@ -130,10 +132,21 @@ def decode_text(data: bytes, path: object, limits: Limits = DEFAULT) -> str:
         line = data[: data.index(b"\0")].count(b"\n") + 1
         raise FileError(at(path, line), "holds a NUL byte, so it is no text file")
     text = data.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
-    for number, line in enumerate(text.split("\n"), 1):
-        if len(line) > limits.text_line:
-            raise FileError(at(path, number), f"line has {len(line)} characters, more than {limits.text_line}")
+    lengths = [len(line) for line in text.split("\n")]
+    if max(lengths) > limits.text_line:
+        place = at(path, lengths.index(max(lengths)) + 1)
+        raise FileError(place, f"line has {max(lengths)} characters, more than {limits.text_line}")
     return text
+
+
+def parse_numbers(text: str | bytes, dtype: type) -> np.ndarray | None:
+    """The numbers of a text separated by white space, or None where a word is none of that type."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # numpy only warns, and stops, at a word that is no number
+        try:
+            return np.fromstring(text, dtype, sep=" ") if text.strip() else np.zeros(0, dtype)
+        except (ValueError, DeprecationWarning):
+            return None
 
 
 # ---------------------------------------------------------------------------------------------------------- values
@@ -236,8 +249,10 @@ def check_tree(where: str, parents: Mapping[object, object | None], limits: Limi
 
 
 def check_finite(where: object, what: str, array: np.ndarray, largest: float = LARGEST_COORDINATE) -> np.ndarray:
-    """The array, once every entry is finite and at most `largest` in size; names the first row that is not."""
-    flat = array.reshape(len(array), -1) if array.ndim else array.reshape(1, 1)
+    """The array [n, ...], once every entry is finite and at most `largest` in size; names the first row that is not."""
+    if array.size == 0:
+        return array
+    flat = array.reshape(len(array), -1)
     good = (np.abs(flat) <= largest).all(1)
     if not good.all():
         row = int(good.argmin())
@@ -257,3 +272,88 @@ def check_indices(where: object, what: str, array: np.ndarray, count: int) -> np
             at(where, f"face {row}"), f"{what} indices are {array[row].tolist()}, expected them in [0, {count})"
         )
     return np.ascontiguousarray(array, np.int32)
+
+
+# --------------------------------------------------------------------------------------------------------- meshes
+
+
+def check_mesh(where: object, data: MeshData, limits: Limits = DEFAULT, allow_empty: bool = False) -> MeshData:
+    """The mesh, validated: finite, in range, not empty, its normals of length 1, degenerate faces dropped.
+
+    Raises:
+        FileError: names the vertex or face at fault; also when no face is left and not `allow_empty`.
+
+    Warns:
+        MeshWarning: faces with a corner twice or without area were dropped, or normals of length 0 left out.
+    """
+    vertices = _rows(where, "vertex", data.vertices, 3)
+    check_count(str(where), "vertices", len(vertices), limits.vertices)
+    check_count(str(where), "faces", len(data.faces), limits.faces)
+    faces = check_indices(where, "vertex", data.faces, len(vertices))
+    uvs = None if data.uvs is None else _rows(where, "uv", data.uvs, 2)
+    uv_faces = None if uvs is None else _corners(where, "uv", data.uv_faces, faces, len(uvs))
+    normals = None if data.normals is None else _rows(where, "normal", data.normals, 3)
+    normal_faces = None if normals is None else _corners(where, "normal", data.normal_faces, faces, len(normals))
+    colors = None if data.colors is None else _rows(where, "colour of vertex", data.colors, 3)
+    if colors is not None and len(colors) != len(vertices):
+        raise FileError(where, f"has {len(colors)} colours for {len(vertices)} vertices")
+    face_materials = data.face_materials
+    if face_materials is not None:
+        face_materials = np.ascontiguousarray(face_materials, np.int32)
+        good = (face_materials >= 0) & (face_materials < len(data.materials))
+        if face_materials.shape != (len(faces),) or not good.all():
+            raise FileError(where, f"material indices must be [{len(faces)}] in [0, {len(data.materials)})")
+
+    # Faces without area have no normal, and nothing to shade or to differentiate.
+    kept = ~_degenerate(vertices, faces)
+    dropped = len(faces) - int(kept.sum())
+    if not kept.any() and not allow_empty:
+        reason = f"all {len(faces)} faces are degenerate" if len(faces) else "holds no triangle"
+        raise FileError(where, reason, "give a mesh with at least one triangle that has an area")
+    if dropped:
+        warnings.warn(f"{where}: {dropped} degenerate faces dropped of {len(faces)}", MeshWarning, stacklevel=3)
+        faces = faces[kept]
+        uv_faces = None if uv_faces is None else uv_faces[kept]
+        normal_faces = None if normal_faces is None else normal_faces[kept]
+        face_materials = None if face_materials is None else face_materials[kept]
+    if normals is not None:
+        length = np.linalg.norm(normals, axis=1, keepdims=True)
+        zero = int((length[normal_faces] < 1e-12).any(1).sum()) if len(faces) else 0
+        if zero:
+            warnings.warn(f"{where}: normals left out, {zero} faces have one of length 0", MeshWarning, stacklevel=3)
+            normals = normal_faces = None
+        else:
+            normals = normals / np.maximum(length, 1e-12)
+    return replace(
+        data,
+        vertices=vertices,
+        faces=faces,
+        uvs=uvs,
+        uv_faces=uv_faces,
+        normals=normals,
+        normal_faces=normal_faces,
+        colors=colors,
+        face_materials=face_materials,
+    )
+
+
+def _rows(where: object, what: str, array, channels: int) -> np.ndarray:
+    array = np.ascontiguousarray(array, np.float64)
+    if array.ndim != 2 or array.shape[1] != channels:
+        raise FileError(where, f"{what} array has shape {array.shape}, expected [n, {channels}]")
+    return check_finite(where, what, array)
+
+
+def _corners(where: object, what: str, given, faces: np.ndarray, count: int) -> np.ndarray:
+    corners = check_indices(where, what, faces if given is None else given, count)
+    if corners.shape != faces.shape:
+        raise FileError(where, f"has {len(corners)} {what} faces for {len(faces)} faces")
+    return corners
+
+
+def _degenerate(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """[F] whether a face has a corner twice, or an area that is rounding noise."""
+    a, b, c = (vertices[faces[:, corner]] for corner in range(3))
+    double_area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    edges = np.stack([b - a, c - b, a - c])
+    return double_area <= 1e-14 * (edges * edges).sum(-1).max(0, initial=0.0)

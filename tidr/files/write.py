@@ -32,7 +32,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary = None
         _sync(path.parent)
     except OSError as error:
-        raise FileError(path, f"cannot be written: {error.strerror or error}", "check the folder and its space") from error
+        what = f"cannot be written: {error.strerror or error}"
+        raise FileError(path, what, "check the folder and its space") from error
     finally:
         if temporary is not None:
             with suppress(OSError):

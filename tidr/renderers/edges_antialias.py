@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tidr import runtime
 from tidr.array import Array
 from tidr.buffer import Buffer
@@ -11,9 +9,7 @@ from tidr.fitting.tape import Operation, run
 from tidr.kernels.raster import antialias as kernels
 
 from .entries import collect
-
-if TYPE_CHECKING:
-    from .raster import Found
+from .visibility import Found
 
 
 class Antialias:

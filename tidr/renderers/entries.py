@@ -33,9 +33,9 @@ class Entries:
     screen: Array
     clip: int = 0
 
-    def scatter_target(self, rows: int, channels: int) -> Buffer:
+    def scatter_target(self, rows: int, channels: int, chunks: int | None = None) -> Buffer:
         """Zeroed private accumulators [chunks, rows, channels] for an adjoint that scatters."""
-        part = Buffer((runtime.chunks(), rows, channels))
+        part = Buffer((chunks or runtime.chunks(), rows, channels))
         part.ndarray.fill(0.0)
         return part
 
@@ -60,7 +60,9 @@ def project_vertices(world: World, views: Views) -> Array:
         if needs(projection):
             chunks = runtime.reduction_chunks()
             part = Buffer((chunks, views.count, 16))
-            project.project_camera_adjoint(chunks, views.count, count, positions.value, screen.grad, part.ndarray)
+            project.project_camera_adjoint(
+                chunks, views.count, count, positions.value, screen.grad, part.ndarray, runtime.chunk_block()
+            )
             accumulate.collect(chunks, views.count, 16, part.ndarray, projection.grad)
 
     run(Operation(forward, backward, [positions, projection], [screen], "project"))

@@ -184,7 +184,7 @@ def _place(instance: Instance, matrices: Array, positions: Array) -> None:
         if needs(matrices):
             part = Buffer((chunks, matrices.rows, 16))
             part.ndarray.fill(0.0)
-            kernels.to_world_matrix_adjoint(chunks, count, vertices.value, start, positions.grad, part.ndarray, index)
+            kernels.to_world_matrix_adjoint(chunks, count, vertices.value, start, positions.grad, part.ndarray, index, runtime.chunk_block())
             accumulate.collect(chunks, matrices.rows, 16, part.ndarray, matrices.grad)
 
     run(Operation(forward, backward, [vertices, matrices], [positions], "vertices to world"))
@@ -205,8 +205,9 @@ def _place_normals(instance: Instance, packed: Pack, matrices: Array, normals: A
             part = Buffer((chunks, matrices.rows, 16))
             part.ndarray.fill(0.0)
             kernels.normals_to_world_matrix_adjoint(
-                chunks, own.rows, own.value, matrices.value, index, start, normals.grad, part.ndarray
-            )
+                chunks, own.rows, own.value, matrices.value, index, start, normals.grad, part.ndarray,
+                runtime.chunk_block(),
+            )  # fmt: skip
             accumulate.collect(chunks, matrices.rows, 16, part.ndarray, matrices.grad)
 
     run(Operation(forward, backward, [own, matrices], [normals], "normals to world"))

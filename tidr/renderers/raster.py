@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tidr import runtime
 from tidr.array import Array
-from tidr.buffer import Buffer
 from tidr.errors import SceneError
 from tidr.fitting.tape import Operation, run, unrecorded
 from tidr.kernels.raster import blend as blend_kernels
@@ -19,10 +17,12 @@ from tidr.scene.graph import Scene
 
 from . import geometry
 from .edges_antialias import Antialias
-from .entries import Entries, barycentrics, depths, interpolated, project_vertices
+from .edges_soft import SoftFrame
+from .entries import barycentrics, depths, interpolated, project_vertices
 from .renderer import Image
 from .shading import Shading, unit_normals
 from .views import Views
+from .visibility import find
 
 EDGES = ("none", "antialias", "soft")
 
@@ -37,7 +37,7 @@ class Rasterizer:
     cull_back: leave out triangles turned away from the camera.
 
     For edges="soft": sigma, in squared NDC (image height or width 2, the shorter), is the fuzziness; gamma the
-    sharpness in depth; distance "euclidean", "barycentric" or "hard"; color_mode "softmax" or "hard"; alpha_mode
+    sharpness in depth over depth_range (near, far); distance "euclidean", "barycentric" or "hard"; color_mode "softmax" or "hard"; alpha_mode
     "product", "sum" or "hard"; faces_per_pixel the nearest triangles kept.
 
     What this does not differentiate: which triangle a pixel sees. With "none" a silhouette's motion changes nothing
@@ -54,6 +54,7 @@ class Rasterizer:
     distance: str = "euclidean"
     color_mode: str = "softmax"
     alpha_mode: str = "product"
+    depth_range: tuple[float, float] = (1.0, 100.0)
     faces_per_pixel: int = 16
 
     def __post_init__(self) -> None:
@@ -63,6 +64,8 @@ class Rasterizer:
         _choice("alpha_mode", self.alpha_mode, ("product", "sum", "hard"))
         if not (self.sigma > 0 and self.gamma > 0 and 1 <= self.faces_per_pixel <= 1024):
             raise SceneError("renderer", "sigma and gamma must be positive, faces_per_pixel in 1 to 1024")
+        if not self.depth_range[0] < self.depth_range[1]:
+            raise SceneError("renderer.depth_range", f"is {self.depth_range}", "give (near, far), near < far")
 
     def render(self, scene: Scene, cameras: Sequence[Camera], width: int, height: int) -> Image:
         """Draw a batch of cameras; see `tidr.render`."""
@@ -71,8 +74,6 @@ class Rasterizer:
         world = geometry.world(scene, packed)
         screen = project_vertices(world, views)
         if self.edges == "soft":
-            from .edges_soft import SoftFrame
-
             frame = SoftFrame(self, scene, world, views, screen)
         else:
             frame = HardFrame(self, scene, world, views, screen)
@@ -161,77 +162,6 @@ class HardFrame:
 
     def _empty(self, channels: int) -> Array:
         return Array((self.views.count, self.views.height, self.views.width, channels))
-
-
-@dataclass
-class Found:
-    """The visibility of one render: face and nearness per pixel [B * H, W], and the entries made of them."""
-
-    entries: Entries
-    face: Buffer
-    nearest: Buffer
-    pixel_entry: Buffer
-
-
-def find(world: geometry.World, views: Views, screen: Array, cull_back: bool) -> Found:
-    """Nearest triangle of every pixel."""
-    rows, pixels = views.count * views.height, views.count * views.height * views.width
-    face, nearest = Buffer((rows, views.width), "int"), Buffer((rows, views.width))
-    tiles = bin_triangles(world, views, screen, 0.0, cull_back)
-    cover = kernels.cover if runtime.on_cpu() else kernels.cover_by_pixel
-    cover(
-        views.count, world.pack.faces, views.width, views.height, views.table.value, tiles.polygon.ndarray,
-        tiles.box.ndarray, tiles.start.ndarray, tiles.faces.ndarray, nearest.ndarray, face.ndarray,
-    )  # fmt: skip
-    row_start = Buffer((rows + 1,), "int")
-    kernels.count_entries(rows, views.width, face.ndarray, row_start.ndarray)
-    kernels.scan(rows + 1, row_start.ndarray)
-    count = int(row_start.ndarray[rows])
-    pixel, entry_face, pixel_entry = (Buffer((pixels,), "int") for _ in range(3))
-    kernels.list_entries(
-        rows, views.width, face.ndarray, row_start.ndarray, pixel.ndarray, entry_face.ndarray, pixel_entry.ndarray
-    )
-    entries = Entries(count, pixels, pixel, entry_face, views, world, screen)
-    return Found(entries, face, nearest, pixel_entry)
-
-
-@dataclass
-class Tiles:
-    """Screen polygons and boxes of all triangles, and per tile the triangles that may touch it."""
-
-    polygon: Buffer
-    box: Buffer
-    start: Buffer
-    faces: Buffer
-
-
-_list_capacity: dict[tuple, int] = {}
-
-
-def bin_triangles(world: geometry.World, views: Views, screen: Array, margin: float, cull_back: bool) -> Tiles:
-    """Sort triangles into tiles; boxes are grown by `margin` pixels."""
-    triangles = views.count * world.pack.faces
-    across, down = -(-views.width // kernels.TILE), -(-views.height // kernels.TILE)
-    count = views.count * across * down
-    polygon, box = Buffer((triangles, 11)), Buffer((triangles, 5), "int")
-    start, cursor = Buffer((count + 1,), "int"), Buffer((count + 1,), "int")
-    kernels.set_up(
-        views.count, world.positions.rows, world.pack.faces, views.width, views.height, margin, int(cull_back),
-        world.pack.triangles, screen.value, views.table.value, polygon.ndarray, box.ndarray, start.ndarray,
-    )  # fmt: skip
-    kernels.scan(count + 1, start.ndarray)
-    total = int(start.ndarray[count])
-    key = (triangles, views.width, views.height, views.count)
-    capacity = _list_capacity.setdefault(key, 2 * triangles + 4 * count)
-    while capacity < total:
-        capacity *= 2
-    _list_capacity[key] = capacity
-    faces = Buffer((capacity,), "int")
-    kernels.fill_tiles(
-        views.count, world.pack.faces, views.width, views.height, box.ndarray, start.ndarray, cursor.ndarray,
-        faces.ndarray,
-    )  # fmt: skip
-    return Tiles(polygon, box, start, faces)
 
 
 def _choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -15,6 +15,7 @@ from tidr.array import Array
 from tidr.buffer import Buffer
 from tidr.errors import SceneError
 from tidr.fitting.tape import Operation, needs, run
+from tidr.kernels import accumulate
 from tidr.kernels.raster import footprint as footprint_kernels
 from tidr.kernels.raster import surface as kernels
 from tidr.kernels.shading import brdf, lights, shade
@@ -90,6 +91,7 @@ class Surface:
             views.eye.value, world.pack.face_material, self.bary.value, buffer.position, buffer.normal, buffer.view,
             buffer.material,
         )  # fmt: skip
+        buffer.filled_by = None
 
     def scatter(self) -> None:
         """From the columns' gradients to barycentrics, positions, normals and eye."""
@@ -107,12 +109,13 @@ class Surface:
             collect(to_positions, world.positions)
             collect(to_normals, world.normals)
         if needs(views.eye):
-            part = entries.scatter_target(views.count, 4)
+            chunks = runtime.reduction_chunks()
+            part = entries.scatter_target(views.count, 4, chunks)
             kernels.eye_adjoint(
-                runtime.chunks(), entries.count, pixels, entries.pixel.ndarray, buffer.position, buffer.view,
-                part.ndarray,
+                chunks, entries.count, pixels, entries.pixel.ndarray, buffer.position, buffer.view, part.ndarray,
+                runtime.chunk_block(),
             )  # fmt: skip
-            collect(part, views.eye)
+            accumulate.collect(chunks, views.count, 4, part.ndarray, views.eye.grad)
 
 
 def unit_normals(entries: Entries, bary: Array) -> Array:
@@ -176,7 +179,7 @@ class Shading:
 
         def backward() -> None:
             buffer = self.surface.buffer()
-            if getattr(buffer, "filled_by", None) is not self._token:
+            if buffer.filled_by is not self._token:
                 self._fill()
             buffer.clear_grads(self.entries.count)
             kernels.array_to_color_grad(self.entries.count, out.grad, buffer.color)

@@ -1,0 +1,390 @@
+"""Soft rasterization after Liu et al. 2019: every triangle near a pixel counts, by distance and depth.
+
+`find` lists the triangles within reach of each pixel, nearest in depth first; `probability` turns signed distances into
+D = sigmoid(signed squared distance / sigma); `weights` are the depth softmax, `aggregate` sums values under them,
+`silhouette` is one minus the product of 1 - D. Each but `find` has an adjoint.
+"""
+
+import taichi as ti
+
+from ..accumulate import add
+from .find import TILE, edge_terms, edge_value
+
+A1 = ti.types.ndarray(ndim=1)
+A2 = ti.types.ndarray(ndim=2)
+A3 = ti.types.ndarray(ndim=3)
+
+EUCLIDEAN, BARYCENTRIC, HARD = 0, 1, 2
+PRODUCT, SUM, ANY = 0, 1, 2
+
+
+@ti.func
+def segment(ax, ay, bx, by):
+    """Squared distance of the origin from segment a-b and the place t of the closest point on it."""
+    dx, dy = bx - ax, by - ay
+    length = dx * dx + dy * dy
+    t = 0.0 * ax
+    if length > 0.0:
+        t = ti.min(ti.max(-(ax * dx + ay * dy) / length, 0.0), 1.0)
+    qx, qy = ax + t * dx, ay + t * dy
+    return qx * qx + qy * qy, t
+
+
+@ti.func
+def closest_edge(x, y):
+    """Squared distance of the origin from the triangle's outline, the edge (k to k + 1) and the place on it."""
+    best, t = segment(x[0], y[0], x[1], y[1])
+    edge = 0
+    second, u = segment(x[1], y[1], x[2], y[2])
+    if second < best:
+        best, t, edge = second, u, 1
+    third, v = segment(x[2], y[2], x[0], y[0])
+    if third < best:
+        best, t, edge = third, v, 2
+    return best, t, edge
+
+
+@ti.func
+def screen_barycentrics(x, y):
+    """Barycentrics of the origin in a screen triangle, and the doubled signed area."""
+    a = ti.Vector([x[1] * y[2] - x[2] * y[1], x[2] * y[0] - x[0] * y[2], x[0] * y[1] - x[1] * y[0]])
+    total = a.sum()
+    if total == 0.0:
+        total = 1e-30
+    return a / total, total
+
+
+@ti.func
+def signed_distance(x, y, mode):
+    """What the sigmoid is taken of, before division by sigma: positive inside. Pixels^2, or barycentric^2."""
+    b, _ = screen_barycentrics(x, y)
+    low = b.min()
+    distance = low * ti.abs(low)
+    if mode == EUCLIDEAN:
+        squared, _t, _edge = closest_edge(x, y)
+        distance = squared
+        if low < 0.0:
+            distance = -squared
+    return distance, low >= 0.0
+
+
+@ti.func
+def entry_depth(b, w, depth, perspective):
+    """Depth under the clamped, renormalised barycentrics; along a ray 1/w is what interpolates linearly."""
+    s = ti.Vector([ti.min(ti.max(b[k], 0.0), 1.0) for k in ti.static(range(3))])
+    s /= s.sum()
+    z = s.dot(depth)
+    if perspective == 1:
+        z = 1.0 / (s / w).sum()
+    return z
+
+
+@ti.func
+def insert(face: ti.template(), key: ti.template(), first, count, limit, f, z):
+    """Insert (z, f) into a pixel's list sorted by depth, then id; returns the new count."""
+    k = count
+    if count == limit:
+        k = limit - 1
+        last = first + k
+        if key[last] < z or (key[last] == z and face[last] < f):
+            k = -1
+    if k >= 0:
+        while k > 0 and (key[first + k - 1] > z or (key[first + k - 1] == z and face[first + k - 1] > f)):
+            key[first + k] = key[first + k - 1]
+            face[first + k] = face[first + k - 1]
+            k -= 1
+        key[first + k] = z
+        face[first + k] = f
+    return ti.min(count + 1, limit)
+
+
+@ti.func
+def reach_tile(
+    triangles: ti.template(),
+    screen: ti.template(),
+    box: ti.template(),
+    polygon: ti.template(),
+    i,
+    f,
+    base,
+    x0,
+    x1,
+    y0,
+    y1,
+    pixel0,
+    width,
+    limit,
+    mode,
+    reach,
+    perspective,
+    far,
+    count: ti.template(),
+    face: ti.template(),
+    key: ti.template(),
+):
+    """List triangle i for the pixels of a rectangle that lie within it or less than `reach` outside."""
+    ids = ti.Vector([triangles[f, 0] + base, triangles[f, 1] + base, triangles[f, 2] + base])
+    w = ti.Vector([screen[ids[k], 2] for k in ti.static(range(3))])
+    depth = ti.Vector([screen[ids[k], 3] for k in ti.static(range(3))])
+    px = ti.Vector([polygon[i, 0], polygon[i, 2], polygon[i, 4]])
+    py = ti.Vector([polygon[i, 1], polygon[i, 3], polygon[i, 5]])
+    orientation = -1.0
+    if box[i, 0] < 0:
+        orientation = 1.0
+    e0 = edge_terms(polygon, i, 0, 1, orientation)
+    e1 = edge_terms(polygon, i, 1, 2, orientation)
+    e2 = edge_terms(polygon, i, 2, 0, orientation)
+    for row in range(y0, y1 + 1):
+        for column in range(x0, x1 + 1):
+            cx, cy = column + 0.5, row + 0.5
+            within = edge_value(e0, cx, cy) >= 0 and edge_value(e1, cx, cy) >= 0 and edge_value(e2, cx, cy) >= 0
+            x, y = px - cx, py - cy
+            if not within and mode != HARD:
+                distance, _ = signed_distance(x, y, mode)
+                within = distance > -reach
+            if within:
+                b, _ = screen_barycentrics(x, y)
+                z = entry_depth(b, w, depth, perspective)
+                if z <= far:
+                    pixel = pixel0 + row * width + column
+                    count[pixel] = insert(face, key, pixel * limit, count[pixel], limit, f, z)
+
+
+@ti.kernel
+def find(
+    views: ti.i32,
+    vertices: ti.i32,
+    faces: ti.i32,
+    width: ti.i32,
+    height: ti.i32,
+    limit: ti.i32,
+    mode: ti.i32,
+    reach: float,
+    cameras: A2,
+    triangles: A2,
+    screen: A2,
+    polygon: A2,
+    box: A2,
+    tile_start: A1,
+    tile_faces: A1,
+    count: A1,
+    face: A1,
+    key: A1,
+    by_pixel: ti.template(),
+):
+    """count [pixels] and, per pixel, up to `limit` triangles sorted by depth: face and key [pixels * limit].
+
+    One thread a tile, or a pixel (by_pixel, for GPUs).
+    """
+    tiles_x = (width + TILE - 1) // TILE
+    tiles_y = (height + TILE - 1) // TILE
+    if ti.static(by_pixel):
+        for view, row, column in ti.ndrange(views, height, width):
+            pixel0 = view * height * width
+            count[pixel0 + row * width + column] = 0
+            t = (view * tiles_y + row // TILE) * tiles_x + column // TILE
+            for k in range(tile_start[t], tile_start[t + 1]):
+                f = tile_faces[k]
+                i = view * faces + f
+                if box[i, 1] <= column and column <= box[i, 2] and box[i, 3] <= row and row <= box[i, 4]:
+                    reach_tile(
+                        triangles, screen, box, polygon, i, f, view * vertices, column, column, row, row, pixel0,
+                        width, limit, mode, reach, ti.cast(cameras[view, 0], ti.i32), cameras[view, 2], count, face, key,
+                    )  # fmt: skip
+    else:
+        ti.loop_config(block_dim=4)
+        for t in range(views * tiles_x * tiles_y):
+            view, ty, tx = t // (tiles_x * tiles_y), t // tiles_x % tiles_y, t % tiles_x
+            pixel0 = view * height * width
+            left, right = tx * TILE, ti.min(tx * TILE + TILE, width) - 1
+            top, bottom = ty * TILE, ti.min(ty * TILE + TILE, height) - 1
+            for row in range(top, bottom + 1):
+                for column in range(left, right + 1):
+                    count[pixel0 + row * width + column] = 0
+            for k in range(tile_start[t], tile_start[t + 1]):
+                f = tile_faces[k]
+                i = view * faces + f
+                x0, x1 = ti.max(box[i, 1], left), ti.min(box[i, 2], right)
+                y0, y1 = ti.max(box[i, 3], top), ti.min(box[i, 4], bottom)
+                reach_tile(
+                    triangles, screen, box, polygon, i, f, view * vertices, x0, x1, y0, y1, pixel0, width, limit, mode,
+                    reach, ti.cast(cameras[view, 0], ti.i32), cameras[view, 2], count, face, key,
+                )  # fmt: skip
+
+
+@ti.kernel
+def count_rows(rows: ti.i32, width: ti.i32, count: A1, row_start: A1):
+    """row_start[row + 1] = entries of the row."""
+    for row in range(rows):
+        total = 0
+        for column in range(width):
+            total += count[row * width + column]
+        row_start[row + 1] = total
+        if row == 0:
+            row_start[0] = 0
+
+
+@ti.kernel
+def list_entries(
+    rows: ti.i32,
+    width: ti.i32,
+    limit: ti.i32,
+    count: A1,
+    face: A1,
+    row_start: A1,
+    pixel: A1,
+    entry_face: A1,
+    pixel_start: A1,
+):
+    """Entries in scan order, nearest first within a pixel: pixel_start [pixels + 1] delimits each pixel's."""
+    for row in range(rows):
+        entry = row_start[row]
+        for column in range(width):
+            p = row * width + column
+            pixel_start[p] = entry
+            for k in range(count[p]):
+                pixel[entry] = p
+                entry_face[entry] = face[p * limit + k]
+                entry += 1
+        if row == rows - 1:
+            pixel_start[rows * width] = entry
+
+
+@ti.func
+def corners_around(pixel, width, height, f, vertices, triangles: ti.template(), screen: ti.template()):
+    """Vertex rows and screen corners of triangle f relative to the pixel's centre."""
+    view, within = pixel // (width * height), pixel % (width * height)
+    ids = ti.Vector([triangles[f, k] + view * vertices for k in ti.static(range(3))])
+    cx, cy = within % width + 0.5, within // width + 0.5
+    x = ti.Vector([screen[ids[k], 0] / screen[ids[k], 2] - cx for k in ti.static(range(3))])
+    y = ti.Vector([screen[ids[k], 1] / screen[ids[k], 2] - cy for k in ti.static(range(3))])
+    return ids, cx, cy, x, y
+
+
+@ti.kernel
+def probability(
+    entries: ti.i32,
+    width: ti.i32,
+    height: ti.i32,
+    vertices: ti.i32,
+    mode: ti.i32,
+    sharpness: float,
+    pixel: A1,
+    face: A1,
+    triangles: A2,
+    screen: A2,
+    out: A2,
+):
+    """out [n, 1] = sigmoid(sharpness * signed squared distance); 1 inside and 0 outside where mode is HARD."""
+    for e in range(entries):
+        _ids, _cx, _cy, x, y = corners_around(pixel[e], width, height, face[e], vertices, triangles, screen)
+        distance, inside = signed_distance(x, y, mode)
+        value = 1.0 / (1.0 + ti.exp(-distance * sharpness))
+        if mode == HARD:
+            value = 1.0 if inside else 0.0
+        out[e, 0] = value
+
+
+@ti.func
+def probability_adjoint_entry(
+    e,
+    p,
+    width,
+    height,
+    vertices,
+    mode,
+    sharpness,
+    pixel: ti.template(),
+    face: ti.template(),
+    triangles: ti.template(),
+    screen: ti.template(),
+    out: ti.template(),
+    grad_out: ti.template(),
+    part: ti.template(),
+    atomic: ti.template(),
+):
+    value = out[e, 0]
+    g = grad_out[e, 0] * value * (1.0 - value) * sharpness
+    if g != 0.0:
+        ids, cx, cy, x, y = corners_around(pixel[e], width, height, face[e], vertices, triangles, screen)
+        b, area = screen_barycentrics(x, y)
+        low = b.min()
+        gx, gy = ti.Vector.zero(float, 3), ti.Vector.zero(float, 3)
+        if mode == EUCLIDEAN:
+            _squared, t, edge = closest_edge(x, y)
+            g2 = 2.0 * g
+            if low < 0.0:
+                g2 = -g2
+            for k in ti.static(range(3)):
+                if edge == k:
+                    a, c = ti.static(k, (k + 1) % 3)
+                    qx, qy = x[a] + t * (x[c] - x[a]), y[a] + t * (y[c] - y[a])
+                    gx[a], gy[a] = g2 * (1.0 - t) * qx, g2 * (1.0 - t) * qy
+                    gx[c], gy[c] = g2 * t * qx, g2 * t * qy
+        else:
+            # d(low |low|) = 2 |low| d(low), and b_i = a_i / sum(a).
+            g_low = g * 2.0 * ti.abs(low)
+            taken = 0
+            ga = ti.Vector.zero(float, 3)
+            for k in ti.static(range(3)):
+                if taken == 0 and b[k] == low:
+                    taken = 1
+                    ga -= g_low * low / area
+                    ga[k] += g_low / area
+            for k in ti.static(range(3)):
+                m, n = ti.static((k + 1) % 3, (k + 2) % 3)
+                gx[k] = ga[n] * y[m] - ga[m] * y[n]
+                gy[k] = ga[m] * x[n] - ga[n] * x[m]
+        for k in ti.static(range(3)):
+            w = screen[ids[k], 2]
+            add(part, p, ids[k], 0, gx[k] / w, atomic)
+            add(part, p, ids[k], 1, gy[k] / w, atomic)
+            add(part, p, ids[k], 2, -((x[k] + cx) * gx[k] + (y[k] + cy) * gy[k]) / w, atomic)
+
+
+@ti.kernel
+def probability_adjoint(
+    chunks: ti.i32,
+    entries: ti.i32,
+    width: ti.i32,
+    height: ti.i32,
+    vertices: ti.i32,
+    mode: ti.i32,
+    sharpness: float,
+    pixel: A1,
+    face: A1,
+    triangles: A2,
+    screen: A2,
+    out: A2,
+    grad_out: A2,
+    part: A3,
+    atomic: ti.template(),
+):
+    """Scatters into part [chunks, views * V, 4]."""
+    if ti.static(atomic):
+        for e in range(entries):
+            probability_adjoint_entry(
+                e,
+                0,
+                width,
+                height,
+                vertices,
+                mode,
+                sharpness,
+                pixel,
+                face,
+                triangles,
+                screen,
+                out,
+                grad_out,
+                part,
+                True,
+            )
+    else:
+        ti.loop_config(block_dim=1)
+        for p in range(chunks):
+            for e in range(p * entries // chunks, (p + 1) * entries // chunks):
+                probability_adjoint_entry(
+                    e, p, width, height, vertices, mode, sharpness, pixel, face, triangles, screen, out, grad_out, part,
+                    False,
+                )  # fmt: skip

@@ -1,0 +1,180 @@
+"""Blending of soft triangles in a pixel: silhouette and depth softmax (Liu et al. 2019), with adjoints.
+
+The weight of entry j is D_j exp(n_j / gamma) / Z with nearness n_j = (far - z_j) / (far - near), that of the background
+exp(epsilon / gamma) / Z.
+"""
+
+import taichi as ti
+
+from .soft import ANY, PRODUCT, SUM
+
+A1 = ti.types.ndarray(ndim=1)
+A2 = ti.types.ndarray(ndim=2)
+
+
+@ti.kernel
+def silhouette(pixels: ti.i32, mode: ti.i32, faces: ti.i32, pixel_start: A1, probability: A2, alpha: A2):
+    """alpha [pixels, 1]: 1 - product(1 - D), or the sum of D over the number of faces, or 1 where any D >= 1/2."""
+    for p in range(pixels):
+        free, total, hit = 1.0, 0.0, 0.0
+        for e in range(pixel_start[p], pixel_start[p + 1]):
+            d = probability[e, 0]
+            free *= 1.0 - d
+            total += d
+            if d >= 0.5:
+                hit = 1.0
+        value = 1.0 - free
+        if mode == SUM:
+            value = total / faces
+        if mode == ANY:
+            value = hit
+        alpha[p, 0] = value
+
+
+@ti.kernel
+def silhouette_adjoint(
+    pixels: ti.i32, mode: ti.i32, faces: ti.i32, pixel_start: A1, probability: A2, grad_alpha: A2, grad: A2
+):
+    """grad [n, 1] += the gradient of D; products without factor j run from both ends, so that D = 1 divides nothing."""
+    for p in range(pixels):
+        g = grad_alpha[p, 0]
+        first, last = pixel_start[p], pixel_start[p + 1]
+        if g != 0.0 and mode == SUM:
+            for e in range(first, last):
+                grad[e, 0] = grad[e, 0] + g / faces
+        if g != 0.0 and mode == PRODUCT:
+            free = 1.0
+            zeros = 0
+            for e in range(first, last):
+                rest = 1.0 - probability[e, 0]
+                if rest == 0.0:
+                    zeros += 1
+                else:
+                    free *= rest
+            for e in range(first, last):
+                rest = 1.0 - probability[e, 0]
+                if zeros == 0:
+                    grad[e, 0] = grad[e, 0] + g * free / rest
+                elif zeros == 1 and rest == 0.0:
+                    grad[e, 0] = grad[e, 0] + g * free
+
+
+@ti.func
+def highest(first, last, scale, depth: ti.template(), far, epsilon):
+    """The largest exponent in a pixel, taken off before exp."""
+    top = epsilon * scale
+    for e in range(first, last):
+        top = ti.max(top, (far - depth[e, 0]) * scale)
+    return top
+
+
+@ti.kernel
+def weights(
+    pixels: ti.i32,
+    gamma: float,
+    near: float,
+    far: float,
+    epsilon: float,
+    pixel_start: A1,
+    probability: A2,
+    depth: A2,
+    weight: A2,
+    background: A2,
+):
+    """weight [n, 1] and background [pixels, 1] of the depth softmax."""
+    for p in range(pixels):
+        first, last = pixel_start[p], pixel_start[p + 1]
+        scale = 1.0 / ((far - near) * gamma)
+        behind = epsilon * (far - near)
+        top = highest(first, last, scale, depth, far, behind)
+        rest = ti.exp(behind * scale - top)
+        total = rest
+        for e in range(first, last):
+            weight[e, 0] = probability[e, 0] * ti.exp((far - depth[e, 0]) * scale - top)
+            total += weight[e, 0]
+        for e in range(first, last):
+            weight[e, 0] = weight[e, 0] / total
+        background[p, 0] = rest / total
+
+
+@ti.kernel
+def weights_adjoint(
+    pixels: ti.i32,
+    gamma: float,
+    near: float,
+    far: float,
+    epsilon: float,
+    pixel_start: A1,
+    probability: A2,
+    depth: A2,
+    weight: A2,
+    background: A2,
+    grad_weight: A2,
+    grad_background: A2,
+    grad_probability: A2,
+    grad_depth: A2,
+):
+    """dw_j/dD_k = (delta_jk - w_j) exp(.)/Z and dw_j/dz_k = -(delta_jk - w_j) w_k / ((far - near) gamma)."""
+    for p in range(pixels):
+        first, last = pixel_start[p], pixel_start[p + 1]
+        scale = 1.0 / ((far - near) * gamma)
+        behind = epsilon * (far - near)
+        top = highest(first, last, scale, depth, far, behind)
+        total = ti.exp(behind * scale - top)
+        mean = grad_background[p, 0] * background[p, 0]
+        for e in range(first, last):
+            total += probability[e, 0] * ti.exp((far - depth[e, 0]) * scale - top)
+            mean += grad_weight[e, 0] * weight[e, 0]
+        for e in range(first, last):
+            g = grad_weight[e, 0] - mean
+            share = ti.exp((far - depth[e, 0]) * scale - top) / total
+            grad_probability[e, 0] = grad_probability[e, 0] + g * share
+            grad_depth[e, 0] = grad_depth[e, 0] - g * weight[e, 0] * scale
+
+
+@ti.kernel
+def nearest_weights(pixels: ti.i32, pixel_start: A1, probability: A2, weight: A2, background: A2):
+    """Hard colours: weight 1 for the first entry whose pixel lies inside the triangle (D >= 1/2), 0 for others."""
+    for p in range(pixels):
+        rest = 1.0
+        for e in range(pixel_start[p], pixel_start[p + 1]):
+            weight[e, 0] = 0.0
+            if rest > 0.0 and probability[e, 0] >= 0.5:
+                weight[e, 0] = 1.0
+                rest = 0.0
+        background[p, 0] = rest
+
+
+@ti.kernel
+def aggregate(
+    pixels: ti.i32, channels: ti.i32, pixel_start: A1, weight: A2, rest: A2, values: A2, background: A2, out: A2
+):
+    """out [pixels, C] = sum of weight * values + rest * background [1, C]."""
+    for p in range(pixels):
+        for c in range(channels):
+            total = rest[p, 0] * background[0, c]
+            for e in range(pixel_start[p], pixel_start[p + 1]):
+                total += weight[e, 0] * values[e, c]
+            out[p, c] = total
+
+
+@ti.kernel
+def aggregate_adjoint(
+    pixels: ti.i32,
+    channels: ti.i32,
+    pixel_start: A1,
+    weight: A2,
+    values: A2,
+    background: A2,
+    grad_out: A2,
+    grad_weight: A2,
+    grad_rest: A2,
+    grad_values: A2,
+):
+    for p in range(pixels):
+        for c in range(channels):
+            g = grad_out[p, c]
+            grad_rest[p, 0] = grad_rest[p, 0] + g * background[0, c]
+            for e in range(pixel_start[p], pixel_start[p + 1]):
+                grad_weight[e, 0] = grad_weight[e, 0] + g * values[e, c]
+                grad_values[e, c] = grad_values[e, c] + g * weight[e, 0]

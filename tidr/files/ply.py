@@ -1,0 +1,145 @@
+"""Stanford PLY meshes, ascii and binary.
+
+Read here rather than through trimesh, which rounds colours to bytes and refuses faces of different sizes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tidr.errors import FileError
+from tidr.scene.mesh_data import MeshData
+
+from .guard import DEFAULT, Limits, at, check_count, check_finite, check_indices, read_bytes
+from .ply_elements import Column, read_elements
+from .polygons import triangulate, weld
+from .srgb import linear_to_srgb, srgb_to_linear
+
+FACE_LISTS = ("vertex_indices", "vertex_index")
+UV_NAMES = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"))
+COLOR_NAMES = (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"), ("r", "g", "b"))
+
+
+def read_ply(path: Path, limits: Limits = DEFAULT) -> MeshData:
+    """A PLY mesh, not yet checked. Polygons are cut into triangles.
+
+    Whole-number colours are sRGB, real ones linear. A uv per vertex (s t, u v) or per face corner (texcoord) is kept;
+    where a vertex has a uv, vertices at equal positions are welded.
+    """
+    data = read_bytes(path, limits)
+    columns = read_elements(path, data, limits)
+    vertex, face = columns.get("vertex", {}), columns.get("face", {})
+    faces = next((face[name] for name in FACE_LISTS if name in face), None)
+    if faces is None:
+        mend = "open a point cloud as points or gaussians"
+        raise FileError(path, f"holds no faces (elements: {', '.join(columns) or 'none'})", mend)
+    if not all(isinstance(vertex.get(axis), np.ndarray) for axis in "xyz"):
+        raise FileError(path, "vertices have no x, y, z")
+    vertices = _stack(path, vertex, "xyz")
+    check_finite(path, "vertex", vertices)
+    triangles = _triangles(path, faces, vertices, limits)
+    corners = faces[1].astype(np.int64)[triangles]
+
+    names = next((names for names in UV_NAMES if names[0] in vertex and names[1] in vertex), None)
+    uvs = uv_faces = None
+    if names is not None:
+        uvs, uv_faces = _stack(path, vertex, names), corners
+    elif isinstance(face.get("texcoord"), tuple):
+        uvs, uv_faces = _corner_uvs(path, face["texcoord"], faces[0], triangles)
+    normals = _stack(path, vertex, ("nx", "ny", "nz")) if {"nx", "ny", "nz"} <= vertex.keys() else None
+    colors = _colors(path, vertex)
+    normal_faces = None if normals is None else corners
+    if names is not None:
+        first, which = weld(vertices if colors is None else np.concatenate([vertices, colors], axis=1))
+        vertices, colors, corners = vertices[first], None if colors is None else colors[first], which[corners]
+    return MeshData(vertices, corners, uvs, uv_faces, normals, normal_faces, colors)
+
+
+def write_ply(data: MeshData) -> bytes:
+    """The bytes of a binary PLY: positions (float where that is exact, else double), normals and uvs, sRGB colours.
+
+    Normals are written where there is one per vertex. A uv per vertex is s, t; otherwise each face has a texcoord list.
+    """
+    kind = "f4" if (data.vertices.astype(np.float32) == data.vertices).all() else "f8"
+    columns: list[tuple[str, str, np.ndarray]] = [(axis, kind, data.vertices[:, k]) for k, axis in enumerate("xyz")]
+    count = len(data.vertices)
+    if data.normals is not None and len(data.normals) == count and (data.normal_faces == data.faces).all():
+        columns += [(name, "f4", data.normals[:, k]) for k, name in enumerate(("nx", "ny", "nz"))]
+    per_vertex_uv = data.uvs is not None and len(data.uvs) == count and bool((data.uv_faces == data.faces).all())
+    if per_vertex_uv:
+        columns += [(name, "f4", data.uvs[:, k]) for k, name in enumerate("st")]
+    if data.colors is not None:
+        encoded = np.rint(np.clip(linear_to_srgb(data.colors), 0, 1) * 255)
+        columns += [(name, "u1", encoded[:, k]) for k, name in enumerate(("red", "green", "blue"))]
+    table = np.empty(count, np.dtype([(name, "<" + kind) for name, kind, _ in columns]))
+    for name, _, values in columns:
+        table[name] = values
+
+    fields = [("count", "u1"), ("vertices", "<i4", (3,))]
+    per_face_uv = data.uvs is not None and not per_vertex_uv
+    fields += [("uv_count", "u1"), ("uvs", "<f4", (6,))] if per_face_uv else []
+    rows = np.empty(len(data.faces), np.dtype(fields))
+    rows["count"], rows["vertices"] = 3, data.faces
+    if per_face_uv:
+        rows["uv_count"], rows["uvs"] = 6, data.uvs[data.uv_faces].reshape(-1, 6)
+
+    words = {"u1": "uchar", "f4": "float", "f8": "double"}
+    header = ["ply", "format binary_little_endian 1.0", "comment written by tidr", f"element vertex {count}"]
+    header += [f"property {words[kind]} {name}" for name, kind, _ in columns]
+    header += [f"element face {len(rows)}", "property list uchar int vertex_indices"]
+    header += ["property list uchar float texcoord"] if per_face_uv else []
+    return "\n".join([*header, "end_header", ""]).encode() + table.tobytes() + rows.tobytes()
+
+
+def _stack(path: Path, columns: dict[str, Column], names) -> np.ndarray:
+    """[n, len(names)] f64 of columns of single values."""
+    if any(isinstance(columns[name], tuple) for name in names):
+        raise FileError(path, f"property {'/'.join(names)} is a list, expected single values")
+    return np.stack([np.asarray(columns[name], np.float64) for name in names], axis=1)
+
+
+def _triangles(path: Path, faces, vertices: np.ndarray, limits: Limits) -> np.ndarray:
+    """[F, 3] corners of the triangles of a face list."""
+    if not isinstance(faces, tuple):
+        raise FileError(path, "face indices are no list")
+    counts, corners = faces
+    if len(counts) == 0:
+        raise FileError(path, f"holds no face ({len(vertices)} vertices)", "open a point cloud as points or gaussians")
+    if (counts < 3).any():
+        face = int((counts < 3).argmax())
+        raise FileError(at(path, f"face {face}"), f"has {counts[face]} corners, expected 3 or more")
+    check_count(str(path), "triangles", int(counts.sum()) - 2 * len(counts), limits.faces)
+    if corners.dtype.kind not in "iu":
+        raise FileError(path, "face indices are no whole numbers")
+    bad = (corners < 0) | (corners >= len(vertices))
+    if bad.any():
+        corner = int(bad.argmax())
+        face = int(np.searchsorted(np.cumsum(counts), corner, side="right"))
+        what = f"has vertex index {corners[corner]}, the file has {len(vertices)} vertices"
+        raise FileError(at(path, f"face {face}"), what)
+    return triangulate(path, vertices[corners.astype(np.int64)], counts)[0]
+
+
+def _corner_uvs(path: Path, texcoord, counts: np.ndarray, triangles: np.ndarray):
+    """uvs [T, 2] and uv_faces [F, 3] from two numbers per corner of each face; (0, 0) where a face has none."""
+    lengths, values = texcoord
+    given = lengths == 2 * counts
+    if not (given | (lengths == 0)).all():
+        face = int((given | (lengths == 0)).argmin())
+        raise FileError(at(path, f"face {face}"), f"{lengths[face]} uv numbers for {counts[face]} corners")
+    table = np.zeros((int(counts.sum()), 2))
+    table[np.repeat(given, counts)] = np.asarray(values, np.float64).reshape(-1, 2)
+    first, which = weld(check_finite(path, "uv", table))
+    return table[first], check_indices(path, "uv", which[triangles], len(first))
+
+
+def _colors(path: Path, vertex: dict[str, Column]) -> np.ndarray | None:
+    """[V, 3] linear colours."""
+    names = next((names for names in COLOR_NAMES if set(names) <= vertex.keys()), None)
+    if names is None:
+        return None
+    colors = _stack(path, vertex, names)
+    kind = np.asarray(vertex[names[0]]).dtype
+    return srgb_to_linear(colors / np.iinfo(kind).max) if kind.kind in "iu" else colors

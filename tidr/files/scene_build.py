@@ -1,0 +1,307 @@
+"""From the valid tables of a scene file to a Scene: names followed, files read, z-up turned to y-up."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tidr.errors import TidrError
+from tidr.parameter import nearest
+from tidr.scene.camera import Camera
+from tidr.scene.graph import MAX_DEPTH, Film, Node, Scene
+from tidr.scene.light import AmbientLight, DirectionalLight, Light, PointLight
+from tidr.scene.material import MATERIAL_TYPES, Material, Slot, VertexColors
+from tidr.scene.mesh import Mesh
+from tidr.scene.mesh_data import MeshData
+from tidr.scene.texture import Texture
+from tidr.scene.transform import (
+    look_at_rotation,
+    quaternion_from_euler,
+    quaternion_from_rotation,
+    rotation_from_quaternion,
+)
+
+from .cameras import read_transforms
+from .guard import Limits, check_file, resolve
+from .image import read_texture
+from .mesh import read_mesh
+from .scene_fit import read_fit
+from .scene_schema import (
+    AmbientTable,
+    CameraTable,
+    DirectionalTable,
+    Faults,
+    NodeTable,
+    PointTable,
+    SceneTable,
+    Table,
+    TextureTable,
+)
+
+TURNS = {"y": np.eye(3), "z": np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])}  # file's world to tidr's
+DEFAULT_MATERIAL = "default"  # what a file calls the material of the faces that name none
+
+
+@dataclass
+class Files:
+    """Where names in a scene file lead, and the meshes read so far.
+
+    root: folder of the scene file, which they may not leave. given: keys that the user set himself, whose names are
+    relative to the working folder and may point anywhere.
+    """
+
+    root: Path
+    given: frozenset[tuple[str, ...]]
+    limits: Limits
+    faults: Faults
+    meshes: dict[Path, MeshData] = field(default_factory=dict)
+
+    def find(self, key: Sequence[object], name: str, folder: bool = False) -> Path | None:
+        """The file that the value of `key` names (folder: a folder will do, when the user gave it)."""
+        with self.faults.under(key):
+            if not any(tuple(key[: len(mine)]) == mine for mine in self.given):
+                return resolve(self.root, name, "")
+            path = Path(name).expanduser()
+            return path.resolve() if folder and path.is_dir() else check_file(path, self.limits).resolve()
+        return None
+
+    def mesh(self, path: Path) -> MeshData:
+        if path not in self.meshes:
+            self.meshes[path] = read_mesh(path, self.limits)
+        return self.meshes[path]
+
+
+def build(table: SceneTable, files: Files) -> Scene:
+    """The scene of the tables.
+
+    Raises:
+        FileError: every fault that shows only now: unknown names, cycles, missing or broken files.
+    """
+    faults = files.faults
+    scene = Scene(Film(table.film.width, table.film.height, tuple(table.film.background)))  # type: ignore[arg-type]
+    _check_graph(table, files.limits, faults)
+    _check_materials(table, faults)
+    fit = read_fit(table, files)
+    paths = {name: files.find(["nodes", name, "mesh"], node.mesh) for name, node in table.nodes.items() if node.mesh}
+    for name, item in table.materials.items():
+        _add_material(scene, name, item.type, item.values, files)
+    faults.check()
+
+    turn = TURNS[table.top.up]
+    for name, item in table.lights.items():
+        with faults.under(["lights", name]):
+            scene.add_light(name, _light(item, turn))
+    for name, item in table.cameras.items():
+        with faults.under(["cameras", name]):
+            _add_cameras(scene, name, item, turn, files)
+    for name in _meshes_first(table.nodes):
+        with faults.under(["nodes", name]):
+            _add_node(scene, name, table.nodes[name], paths.get(name), turn, files)
+    faults.check()
+    scene.nodes = {name: scene.nodes[name] for name in table.nodes}
+    started = set(fit.start) if fit else set()
+    _check_sources(scene, started, faults)
+    if fit is not None:
+        for pattern in fit.parameters:
+            if pattern.partition(".")[0] not in started:
+                with faults.under(["fit", "parameters", pattern]):
+                    scene.parameters(pattern)
+    faults.check()
+    scene.fit = fit
+    return scene
+
+
+def _check_graph(table: SceneTable, limits: Limits, faults: Faults) -> None:
+    """Parents and shared meshes that are not there, cycles, and too deep a tree."""
+    deepest = min(limits.depth, MAX_DEPTH)
+    finished: dict[str, int] = {}  # depth of nodes whose ancestors are all known
+    for name, node in table.nodes.items():
+        if node.parent is not None and node.parent not in table.nodes:
+            faults.add(["nodes", name, "parent"], f"no node {node.parent!r:.80}, " + nearest(node.parent, table.nodes))
+        if node.instance_of is not None and table.nodes.get(node.instance_of, NodeTable()).mesh is None:
+            hint = nearest(node.instance_of, [other for other, item in table.nodes.items() if item.mesh])
+            faults.add(["nodes", name, "instance_of"], f"no node with a mesh {node.instance_of!r:.80}, {hint}")
+        chain: list[str] = []
+        link: str | None = name
+        while link in table.nodes and link not in finished and link not in chain and len(chain) <= deepest:
+            chain.append(link)
+            link = table.nodes[link].parent
+        if link in chain:
+            faults.add(["nodes", name, "parent"], "is its own ancestor: " + " > ".join([*chain[-5:], link])[:200])
+        depth = finished.get(link or "", 0)
+        if depth + len(chain) > deepest and link not in chain:
+            faults.add(["nodes", name], f"is more than {deepest} levels deep")
+        for step, done in enumerate(reversed(chain), 1):
+            finished[done] = min(depth + step, deepest)
+
+
+def _check_materials(table: SceneTable, faults: Faults) -> None:
+    for name, node in table.nodes.items():
+        for material in _names(node.material):
+            if material not in table.materials:
+                where = ["nodes", name, "material"]
+                faults.add(where, f"no material {material!r:.80}, " + nearest(material, table.materials))
+
+
+def _check_sources(scene: Scene, started: set[str], faults: Faults) -> None:
+    """Materials that ask for uvs or colours that their mesh has not; nodes that a fit starts anew are let be."""
+    for name, node in scene.nodes.items():
+        if not isinstance(node.geometry, Mesh) or name in started:
+            continue
+        for material in dict.fromkeys(node.materials):
+            for slot, source in scene.materials[material].sources.items():
+                if isinstance(source, Texture) and node.mesh.uvs is None:
+                    faults.add(["nodes", name, "material"], f"{material}.{slot} is a texture but the mesh has no uvs")
+                if isinstance(source, VertexColors) and node.mesh.colors is None:
+                    faults.add(["nodes", name, "material"], f"{material}.{slot} takes vertex colours, the mesh has none")
+
+
+def _names(material: str | list[str] | None) -> list[str]:
+    return [material] if isinstance(material, str) else list(material or [])
+
+
+def _meshes_first(nodes: Mapping[str, NodeTable]) -> list[str]:
+    """Names of the nodes, those that share another's mesh after the others."""
+    return sorted(nodes, key=lambda name: nodes[name].instance_of is not None)
+
+
+def _add_material(scene: Scene, name: str, type: str, values: Mapping[str, object], files: Files) -> None:
+    faults, sources = files.faults, {}
+    for slot, value in values.items():
+        key = ["materials", name, slot]
+        if isinstance(value, TextureTable):
+            path = files.find([*key, "texture"], value.texture)
+            if path is not None:
+                with faults.under([*key, "texture"]):
+                    sources[slot] = _texture(path, MATERIAL_TYPES[type][slot], files, value.wrap, value.filter)
+        else:
+            sources[slot] = value
+    with faults.under(["materials", name]):
+        scene.add_material(name, Material(type, **sources))
+
+
+def _texture(path: Path, slot: Slot, files: Files, wrap: str = "repeat", filter: str = "bilinear") -> Texture:
+    return Texture(read_texture(path, slot.channels, files.limits), wrap=wrap, filter=filter)
+
+
+def _light(table: Table, turn: np.ndarray) -> Light:
+    if isinstance(table, AmbientTable):
+        return AmbientLight(table.radiance)
+    if isinstance(table, DirectionalTable):
+        return DirectionalLight(turn @ table.direction, table.irradiance)
+    assert isinstance(table, PointTable)
+    return PointLight(turn @ table.position, table.intensity)
+
+
+def _add_cameras(scene: Scene, name: str, table: CameraTable, turn: np.ndarray, files: Files) -> None:
+    if table.source is None:
+        scene.add_camera(name, _camera(table, turn, scene.film, files.faults, name))
+        return
+    path = files.find(["cameras", name, "from"], table.source)
+    if path is None:
+        return
+    frames = read_transforms(path, files.limits, pictures=False).frames
+    if table.frame is not None and table.frame >= len(frames):
+        files.faults.add(["cameras", name, "frame"], f"is {table.frame}, the file has {len(frames)} frames from 0")
+        return
+    chosen = range(len(frames)) if table.frame is None else [table.frame]
+    for index in chosen:
+        frame, matrix = frames[index], np.eye(4)
+        matrix[:3] = turn @ frame.camera_to_world[:3]
+        focal, centre = (frame.fx, frame.fy), (frame.cx, frame.cy)
+        options = {"near": table.near, "far": table.far}
+        camera = Camera.from_matrix(matrix, focal, centre, frame.width, frame.height, **options)
+        scene.add_camera(name if len(chosen) == 1 else f"{name}_{index}", camera)
+
+
+def _camera(table: CameraTable, turn: np.ndarray, film: Film, faults: Faults, name: str) -> Camera:
+    width, height = table.resolution or (film.width, film.height)
+    if table.camera_to_world is not None:
+        matrix = np.array(table.camera_to_world, np.float64)
+        if np.abs(matrix[:3, :3].T @ matrix[:3, :3] - np.eye(3)).max() > 1e-3 or np.linalg.det(matrix[:3, :3]) < 0:
+            faults.add(["cameras", name, "camera_to_world"], "its upper left 3 x 3 is no rotation")
+        if len(matrix) == 4 and np.abs(matrix[3] - [0, 0, 0, 1]).max() > 1e-6:
+            faults.add(["cameras", name, "camera_to_world"], f"has the bottom row {matrix[3].tolist()}, expected 0 0 0 1")
+        rotation, position = turn @ matrix[:3, :3], turn @ matrix[:3, 3]
+    else:
+        position, target = turn @ table.position, turn @ table.target  # type: ignore[operator]
+        up = [0, 1, 0] if table.up is None else turn @ table.up
+        rotation = look_at_rotation(position, target, up, "")
+    if table.focal is not None:
+        focal = table.focal
+    elif table.fov_y_degrees is not None:
+        focal = [height / 2 / math.tan(math.radians(table.fov_y_degrees) / 2)] * 2
+    else:
+        assert table.height is not None
+        focal = [height / table.height] * 2
+    centre = table.principal_point or (width / 2, height / 2)
+    options: dict[str, Any] = {"kind": table.type, "near": table.near, "far": table.far}
+    return Camera(position, quaternion_from_rotation(rotation), focal, centre, width, height, **options)
+
+
+def _add_node(scene: Scene, name: str, table: NodeTable, path: Path | None, turn: np.ndarray, files: Files) -> None:
+    quaternion = np.array(table.quaternion or quaternion_from_euler(table.rotation_degrees or (0, 0, 0)))
+    translation = np.array(table.translation)
+    if table.parent is None:
+        translation = turn @ translation
+        if turn is not TURNS["y"]:
+            quaternion = quaternion_from_rotation(turn @ rotation_from_quaternion(quaternion))
+    geometry, materials = None, tuple(_names(table.material))
+    if table.instance_of is not None:
+        shared = scene.nodes.get(table.instance_of)
+        if shared is None:  # its own mesh could not be read, which is noted there
+            return
+        geometry, materials = shared.mesh, materials or shared.materials
+    elif path is not None:
+        geometry, materials = _mesh(scene, name, table, path, files)
+    needed = 0 if geometry is None else int(geometry.face_materials.max()) + 1
+    if materials and needed > len(materials):
+        files.faults.add(["nodes", name, "material"], f"names {len(materials)} materials, the mesh has {needed}")
+        return
+    scene.add_node(name, Node(geometry, materials, table.parent, translation, quaternion, table.scale))
+
+
+def _mesh(scene: Scene, name: str, table: NodeTable, path: Path, files: Files) -> tuple[Mesh, tuple[str, ...]]:
+    """The node's mesh and the names of its materials: the node's own, else those that came with the mesh."""
+    data = files.mesh(path)
+    if isinstance(table.material, str):
+        data = replace(data, face_materials=None)  # one for all faces
+    mesh, materials = Mesh.from_data(data, table.shading), tuple(_names(table.material))
+    if materials:
+        return mesh, materials
+    if not data.materials and data.colors is not None:
+        added = _free_name(scene, f"{name}_colors")
+        scene.add_material(added, Material("lambert", albedo="vertex_colors"))
+        return mesh, (added,)
+    named = []
+    for item in data.materials:
+        sources = {}
+        for slot_name, value in item.values.items():
+            slot = MATERIAL_TYPES[item.type][slot_name]
+            if isinstance(value, Path):
+                sources[slot_name] = _texture(value, slot, files)
+            elif np.ndim(value) >= 2:
+                sources[slot_name] = Texture(value)
+            else:
+                sources[slot_name] = np.clip(value, *slot.clamp)  # type: ignore[arg-type]
+        clean = re.sub(r"[^\w-]+", "_", item.name)[:40] or DEFAULT_MATERIAL
+        named.append(_free_name(scene, f"{name}_{clean}"))
+        scene.add_material(named[-1], Material(item.type, **sources))
+    return mesh, tuple(named)
+
+
+def _free_name(scene: Scene, wanted: str) -> str:
+    """The name, or with a number behind it when it is taken."""
+    name, number = wanted, 2
+    while name in scene:
+        name, number = f"{wanted}_{number}", number + 1
+    return name
+
+
+__all__ = ["Files", "TidrError", "build"]

@@ -1,0 +1,208 @@
+"""Scenes from files: TOML, a mesh, or the cameras of a transforms.json; every fault of a file in one error."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tidr.errors import FileError
+from tidr.parameter import nearest
+from tidr.scene.graph import Scene
+from tidr.scene.mesh_data import MeshData
+
+from .guard import DEFAULT, Limits, at, check_file, read_text
+from .mesh import READ as MESHES
+from .mesh import read_mesh
+from .scene_build import Files, build
+from .scene_schema import Faults, read_tables
+
+LARGEST_SCENE = 2 << 20  # bytes of TOML: some 10,000 nodes
+LONGEST_KEY = 16  # parts of a dotted key; the parser's time grows with their square
+VIEW_DIRECTION = np.array([0.4, 0.35, 1.0])  # from a lone mesh to its camera
+VIEW_ANGLE_DEGREES = 40.0
+
+_PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
+_LONG_KEY = re.compile(rf"(?<![\w-])(?:{_PART}[ \t]*\.[ \t]*){{{LONGEST_KEY}}}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was read, before validation: the tables, the folder of the names in them, and the keys the user gave."""
+
+    path: Path
+    raw: dict[str, Any]
+    given: frozenset[tuple[str, ...]] = frozenset()
+    meshes: tuple[tuple[Path, MeshData], ...] = ()
+
+
+def load_scene(name_or_path: str | Path, overrides: Sequence[str] = (), limits: Limits = DEFAULT) -> Scene:
+    """A scene by the name of a bundled one, or from a .toml, a mesh, a transforms.json or a folder that holds one.
+
+    A mesh becomes one node with a camera that frames it, a key light and an ambient light. A transforms.json gives
+    cameras only. `scene.fit` is what the [fit] table asks for, `scene.source` the file.
+
+    Args:
+        overrides: "a.b.c=value" each, the value in TOML or else taken as text; they are set before anything is
+            checked. File names in them are the user's own: relative to the working folder, and anywhere.
+        limits: how much the files may ask for.
+
+    Raises:
+        FileError: missing or malformed; one error lists every fault with its key path.
+    """
+    path = find_scene(name_or_path)
+    source = _read(path, limits)
+    given = apply_overrides(source.raw, overrides)
+    faults = Faults(str(path))
+    table = read_tables(source.raw, limits, faults)
+    faults.check()
+    assert table is not None
+    files = Files(path.parent, source.given | given, limits, faults, dict(source.meshes))
+    scene = build(table, files)
+    scene.source = path.resolve()
+    return scene
+
+
+def bundled() -> dict[str, Path]:
+    """The scenes that come with tidr: name and file."""
+    import tidr.scenes
+
+    folder = Path(tidr.scenes.__path__[0])
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def describe(path: Path) -> str:
+    """The `description` of a scene file, "" where it has none."""
+    value = read_toml(path).get("description", "")
+    return value if isinstance(value, str) else ""
+
+
+def find_scene(name_or_path: str | Path) -> Path:
+    """The file that a name or path means; a bare word is a bundled scene first, then a folder."""
+    text = str(name_or_path)
+    bare = isinstance(name_or_path, str) and re.fullmatch(r"[\w-]+", text) is not None
+    if bare and text in (known := bundled()):
+        return known[text]
+    try:
+        path = Path(name_or_path).expanduser()
+        if path.is_dir() and (path / "transforms.json").is_file():
+            return path / "transforms.json"
+        if path.is_dir():
+            raise FileError(path, "is a folder without transforms.json", "give a scene file, a mesh or such a folder")
+        missing = not path.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise FileError(repr(text[:200])[1:-1], f"cannot be opened: {error}", "check the path") from error
+    if missing and bare:
+        raise FileError(text, "no bundled scene of this name, and no such file", nearest(text, bundled()))
+    return check_file(path)
+
+
+def read_toml(path: Path, limits: Limits = DEFAULT) -> dict[str, Any]:
+    """The tables of a TOML file, not yet validated.
+
+    Raises:
+        FileError: with the line of a syntax error.
+    """
+    text = read_text(path, replace(limits, bytes=min(limits.bytes, LARGEST_SCENE)))
+    long = _LONG_KEY.search(text)
+    if long:
+        line = text.count("\n", 0, long.start()) + 1
+        raise FileError(at(path, line), f"a key has {LONGEST_KEY} dots or more", "no scene key is that deep")
+    return _parse(text, str(path))
+
+
+def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> frozenset[tuple[str, ...]]:
+    """Set the keys of "a.b.c=value" texts in the tables; returns their paths."""
+    given = set()
+    for text in overrides:
+        where = f"--set {text[:200]}"
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise FileError(where, "has no =", "write key=value, for example film.width=256")
+        path = _key_parts(key.strip(), where)
+        table = raw
+        for part in path[:-1]:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise FileError(where, f"{part!r} is no table", "give the path of a key")
+        table[path[-1]] = _value(value.strip())
+        given.add(tuple(path))
+    return frozenset(given)
+
+
+def _read(path: Path, limits: Limits) -> Source:
+    kind = path.suffix.lower()
+    if kind == ".toml":
+        return Source(path, read_toml(path, limits))
+    if kind == ".json":
+        return Source(path, {"cameras": {"view": {"from": path.name}}})
+    if kind in MESHES:
+        return _lone_mesh(path, limits)
+    raise FileError(path, f"unknown kind of scene {path.suffix!r}", f"use .toml, {' '.join(MESHES)} or transforms.json")
+
+
+def _lone_mesh(path: Path, limits: Limits) -> Source:
+    """The tables of a scene with this mesh alone, lit and framed."""
+    data = read_mesh(path, limits)
+    low, high = data.vertices.min(0), data.vertices.max(0)
+    centre, radius = (low + high) / 2, float(np.linalg.norm(high - low)) / 2
+    distance = 1.05 * radius / np.sin(np.radians(VIEW_ANGLE_DEGREES / 2))
+    position = centre + VIEW_DIRECTION * (distance / np.linalg.norm(VIEW_DIRECTION))
+    name = re.sub(r"[^\w-]+", "_", path.stem)[:60] or "mesh"
+    while name in ("front", "key", "sky"):
+        name += "_mesh"
+    camera = {"position": position.tolist(), "target": centre.tolist(), "fov_y_degrees": VIEW_ANGLE_DEGREES}
+    raw: dict[str, Any] = {
+        "cameras": {"front": camera | {"near": distance / 100, "far": distance * 100}},
+        "lights": {
+            "key": {"type": "directional", "direction": [-0.5, -0.7, -1.0], "irradiance": 2.0},
+            "sky": {"type": "ambient", "radiance": 0.4},
+        },
+        "nodes": {name: {"mesh": path.name}},
+    }
+    return Source(path, raw, meshes=((path.resolve(), data),))
+
+
+def _parse(text: str, where: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
+        place = at(where, f"{found[1]}:{found[2]}") if found else where
+        raise FileError(place, f"is no valid TOML: {str(error).partition(' (at ')[0]}") from error
+    except RecursionError as error:
+        raise FileError(where, "is nested too deeply") from error
+    except (ValueError, OverflowError, MemoryError) as error:
+        raise FileError(where, f"is no valid TOML: {error}") from error
+
+
+def _key_parts(key: str, where: str) -> list[str]:
+    """The parts of a dotted key, quoted ones included: fit.parameters."duck.vertices".lr."""
+    mend = 'write names and dots; quote a name that holds dots: fit.parameters."duck.vertices".lr'
+    if len(key) > 1000 or _LONG_KEY.search(key):
+        raise FileError(where, "the key is too long", mend)
+    try:
+        table = tomllib.loads(f"{key} = 0")
+    except ValueError as error:
+        raise FileError(where, "the key is no TOML key", mend) from error
+    parts: list[str] = []
+    while isinstance(table, dict):
+        if len(table) != 1:
+            raise FileError(where, "the key is no TOML key", mend)
+        ((part, table),) = table.items()
+        parts.append(part)
+    return parts
+
+
+def _value(text: str) -> object:
+    """A TOML value, or the text itself where it is none."""
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError, OverflowError):
+        return text
+    return table["value"] if len(table) == 1 else text

@@ -1,0 +1,147 @@
+"""The [fit] table of a scene file, read into the settings that `tidr.fit` takes."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from pydantic import Field as Limit
+from pydantic import create_model
+
+from tidr.errors import TidrError
+from tidr.fitting.settings import FitSettings, ParameterSettings, StartSettings, checked
+from tidr.parameter import nearest
+
+from .guard import LARGEST_COORDINATE
+from .scene_schema import Faults, Number, SceneTable, Table, brief, read_table
+
+if TYPE_CHECKING:
+    from .scene_build import Files
+
+FIT = ["fit"]
+ANY = ParameterSettings(lr=1.0)  # a valid filler
+
+
+def read_fit(table: SceneTable, files: Files) -> FitSettings | None:
+    """The settings, their file names resolved; None without a [fit] table, or with faults, which are then noted."""
+    faults, raw = files.faults, table.fit
+    if raw is None:
+        return None
+    before = faults.count
+    model = read_table(_table_of(FitSettings), raw, FIT, faults)
+    if model is None:
+        return None
+    values = {name: getattr(model, name) for name in model.model_fields_set}
+    values["parameters"] = _each(values.get("parameters", {}), ParameterSettings, "parameters", faults)
+    values["start"] = _each(values.get("start", {}), StartSettings, "start", faults)
+    _check_renderer(values.get("renderer"), faults)
+    for section, known in (("start", table.nodes), ("targets", table.cameras)):
+        for name in values.get(section, {}):
+            if name not in known:
+                faults.unknown([*FIT, section, name], list(known))
+    if values.get("views"):
+        path = files.find([*FIT, "views"], values["views"], folder=True)
+        values["views"] = str(path) if path else "missing"
+        if table.top.up != "y":
+            faults.add(["up"], 'must be "y" beside fit.views, whose cameras are taken as they are')
+    if values.get("targets"):
+        found = {name: files.find([*FIT, "targets", name], item) for name, item in values["targets"].items()}
+        values["targets"] = {name: str(path) for name, path in found.items()}
+    settings = FitSettings(**values)
+    if faults.count == before:
+        _check_values(settings, faults)
+    return settings if faults.count == before else None
+
+
+def read_settings(kind: type, raw: object, path: list[object], faults: Faults) -> Any:
+    """One settings dataclass from its table; None with faults noted."""
+    model = read_table(_table_of(kind), raw, path, faults)
+    if model is None:
+        return None
+    return kind(**{name: _tuples(getattr(model, name)) for name in model.model_fields_set})
+
+
+def _each(members: Mapping[str, object], kind: type, section: str, faults: Faults) -> dict[str, Any]:
+    """The settings of every member; a start may also be a bare word."""
+    found = {}
+    for name, raw in members.items():
+        word = section == "start" and isinstance(raw, str)
+        found[name] = raw if word else read_settings(kind, raw, [*FIT, section, name], faults)
+    return found
+
+
+def _check_renderer(raw: object, faults: Faults) -> None:
+    if raw is None:
+        return
+    from tidr.renderers.renderer import renderer_type
+
+    path = [*FIT, "renderer"]
+    if not isinstance(raw, dict) or not isinstance(raw.get("type"), str):
+        faults.add(path, f'is {brief(raw)}, expected a table with a type, as {{ type = "raster" }}')
+        return
+    options = {name: value for name, value in raw.items() if name != "type"}
+    with faults.under([*path, "type"]):
+        kind = renderer_type(raw["type"])
+        with faults.under(path):
+            if is_dataclass(kind):
+                read_settings(kind, options, path, faults)
+
+
+def _check_values(settings: FitSettings, faults: Faults) -> None:
+    """The rules of `checked`, one part of the settings at a time, so that every fault shows."""
+    plain = replace(settings, parameters={"x": ANY}, losses={"mse": 1.0}, start={})
+    parts = [plain, replace(plain, parameters=settings.parameters if not settings.parameters else {"x": ANY})]
+    parts += [replace(plain, losses={})] if not settings.losses else []
+    parts += [replace(plain, losses={name: weight}) for name, weight in settings.losses.items()]
+    parts += [replace(plain, parameters={name: one}) for name, one in settings.parameters.items()]
+    parts += [replace(plain, start={name: one}) for name, one in settings.start.items()]
+    seen: set[str] = set()
+    for part in parts:
+        try:
+            checked(part)
+        except TidrError as error:
+            if str(error) not in seen:
+                seen.add(str(error))
+                faults.add(error.where.split("."), error.what + (f" ({error.mend})" if error.mend else ""))
+
+
+@cache
+def _table_of(kind: type) -> type[Table]:
+    """The strict model of a settings dataclass: the same keys, types and defaults."""
+    hints = get_type_hints(kind)
+    entries: dict[str, Any] = {item.name: (_strict(hints[item.name]), _default(item)) for item in fields(kind)}
+    return create_model(f"{kind.__name__}Table", __base__=Table, **entries)
+
+
+def _default(item: Field) -> Any:
+    if item.default is not MISSING:
+        return item.default
+    return Limit(default_factory=item.default_factory) if item.default_factory is not MISSING else ...
+
+
+def _strict(hint: Any) -> Any:
+    """A type hint as the file has it: lists for tuples, bounded numbers, tables for settings."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is float:
+        return Number
+    if hint is int:
+        return Annotated[int, Limit(ge=-(2**53), le=2**53)]
+    if origin is tuple and arguments[-1] is ...:
+        return list[_strict(arguments[0])]
+    if origin is tuple:
+        return Annotated[list[_strict(arguments[0])], Limit(min_length=len(arguments), max_length=len(arguments))]
+    if origin in (types.UnionType, Union):
+        return object if any(is_dataclass(one) for one in arguments) else Union[tuple(map(_strict, arguments))]
+    if origin is not None and issubclass(origin, Mapping):
+        return dict[str, _strict(arguments[1])]
+    return object if is_dataclass(hint) else hint
+
+
+def _tuples(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+__all__ = ["LARGEST_COORDINATE", "nearest", "read_fit", "read_settings"]

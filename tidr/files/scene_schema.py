@@ -1,0 +1,424 @@
+"""What may stand in a scene file: its tables as pydantic models, and every fault of a file under its key path."""
+
+from __future__ import annotations
+
+import json
+import re
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+
+from tidr.errors import FileError, TidrError
+from tidr.parameter import nearest
+from tidr.scene.material import MATERIAL_TYPES, Slot
+from tidr.scene.texture import FILTERS, WRAPS
+
+from .guard import LARGEST_COORDINATE, Limits
+
+FAULTS_KEPT = 100
+LONGEST_NAME = 100
+
+Number = Annotated[float, Field(ge=-LARGEST_COORDINATE, le=LARGEST_COORDINATE, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=LARGEST_COORDINATE, allow_inf_nan=False)]
+Pixels = Annotated[int, Field(ge=1, le=65536)]
+
+
+def _vector(kind: Any, length: int) -> Any:
+    return Annotated[list[kind], Field(min_length=length, max_length=length)]
+
+
+Vector2, Vector3, Vector4 = (_vector(Number, length) for length in (2, 3, 4))
+
+
+def is_number(value: object) -> bool:
+    """Whether the value is a finite number of a size that a scene can use (no bool)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_COORDINATE
+
+
+def _one_or_many(length: int, low: float, expected: str) -> Any:
+    """A type: one number, which stands for all, or a list of `length`; each at least `low` (or above it, when 0)."""
+
+    def read(value: object) -> list[float]:
+        values = value if isinstance(value, list) else [value] * length
+        good = len(values) == length and all(is_number(item) and item >= low for item in values)
+        if not good:
+            raise PydanticCustomError("numbers", "expected " + expected)
+        return [float(item) for item in values]
+
+    return Annotated[list[float], BeforeValidator(read)]
+
+
+Light3 = _one_or_many(3, 0.0, "a number or RGB [r, g, b], not negative")
+Focal = _one_or_many(2, 1e-12, "a positive number or [fx, fy], in pixels")
+
+
+def _scale(value: object) -> object:
+    values = value if isinstance(value, list) else [value]
+    if len(values) not in (1, 3) or not all(is_number(item) and item > 0 for item in values):
+        raise PydanticCustomError("scale", "expected one positive number or three")
+    return value
+
+
+class Table(BaseModel):
+    """A table of the file: strict types, no unknown key."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=False)
+
+
+class FilmTable(Table):
+    """Picture size in pixels, and what is behind everything (linear RGB)."""
+
+    width: Pixels = 512
+    height: Pixels = 512
+    background: Light3 = [0.0, 0.0, 0.0]
+
+
+class CameraTable(Table):
+    """One camera, or with `from` all cameras of a transforms.json."""
+
+    type: Literal["perspective", "orthographic"] = "perspective"
+    position: Vector3 | None = None
+    target: Vector3 | None = None
+    up: Vector3 | None = None
+    camera_to_world: Annotated[list[Vector4], Field(min_length=3, max_length=4)] | None = None
+    fov_y_degrees: Annotated[float, Field(gt=0, lt=180)] | None = None
+    height: Positive | None = None
+    focal: Focal | None = None
+    principal_point: Vector2 | None = None
+    resolution: _vector(Pixels, 2) | None = None  # type: ignore[valid-type]
+    near: Positive = 1e-2
+    far: Positive = 1e6
+    source: str | None = Field(None, alias="from")
+    frame: Annotated[int, Field(ge=0)] | None = None
+
+
+class AmbientTable(Table):
+    """Constant radiance from everywhere."""
+
+    type: Literal["ambient"]
+    radiance: Light3
+
+
+class DirectionalTable(Table):
+    """Parallel light; direction is the way it travels."""
+
+    type: Literal["directional"]
+    direction: Vector3
+    irradiance: Light3
+
+
+class PointTable(Table):
+    """A point that shines with intensity / distance^2."""
+
+    type: Literal["point"]
+    position: Vector3
+    intensity: Light3
+
+
+LIGHT_TABLES: dict[str, type[Table]] = {
+    "ambient": AmbientTable,
+    "directional": DirectionalTable,
+    "point": PointTable,
+}
+
+
+class TextureTable(Table):
+    """A picture in a material's slot."""
+
+    texture: str
+    wrap: Literal[WRAPS] = "repeat"  # type: ignore[valid-type]
+    filter: Literal[FILTERS] = "bilinear"  # type: ignore[valid-type]
+
+
+class NodeTable(Table):
+    """A place in the scene, with the mesh that stands there."""
+
+    mesh: str | None = None
+    instance_of: str | None = None
+    material: str | list[str] | None = None
+    shading: Literal["smooth", "flat", "file"] | None = None
+    parent: str | None = None
+    translation: Vector3 = [0.0, 0.0, 0.0]
+    rotation_degrees: Vector3 | None = None
+    quaternion: Vector4 | None = None
+    scale: Annotated[Any, BeforeValidator(_scale)] = 1.0
+
+
+class TopTable(Table):
+    """The keys outside the sections."""
+
+    up: Literal["y", "z"] = "y"
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class MaterialTable:
+    """A material: for each slot given a number, three, a TextureTable or "vertex_colors"."""
+
+    type: str
+    values: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class SceneTable:
+    """A scene file whose tables are each valid; `fit` is still as it was read."""
+
+    top: TopTable
+    film: FilmTable
+    cameras: Mapping[str, CameraTable]
+    materials: Mapping[str, MaterialTable]
+    lights: Mapping[str, Table]
+    nodes: Mapping[str, NodeTable]
+    fit: object = None
+
+
+SECTIONS = ("film", "cameras", "materials", "lights", "nodes", "fit")
+KNOWN_KEYS = [*TopTable.model_fields, *SECTIONS]
+
+
+@dataclass
+class Faults:
+    """Everything that is wrong with one file, collected, then raised as one error."""
+
+    source: str
+    found: list[str] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, path: Sequence[object], what: str) -> None:
+        self.count += 1
+        if self.count <= FAULTS_KEPT:
+            self.found.append(f"{key_path(path)}: {what}")
+
+    def unknown(self, path: Sequence[object], known: Sequence[str]) -> None:
+        if self.count < FAULTS_KEPT:
+            self.add(path, "unknown key, " + nearest(str(path[-1])[:LONGEST_NAME], known))
+        else:
+            self.count += 1
+
+    @contextmanager
+    def under(self, path: Sequence[object]) -> Iterator[None]:
+        """Turns an error inside the block into a fault of this key."""
+        try:
+            yield
+        except TidrError as error:
+            self.add(path, error.what + (f" ({error.mend})" if error.mend else ""))
+
+    def check(self) -> None:
+        """Raise FileError when there is any fault."""
+        if not self.count:
+            return
+        if self.count == 1:
+            raise FileError(self.source, self.found[0])
+        lines = self.found + ([f"and {self.count - FAULTS_KEPT} more"] if self.count > FAULTS_KEPT else [])
+        raise FileError(self.source, "\n  ".join([f"{self.count} faults", *lines]))
+
+
+def key_path(path: Sequence[object]) -> str:
+    """The dotted spelling of a key: lights.key.direction[2], fit.parameters."duck.vertices".lr."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+            continue
+        name = str(part)[:LONGEST_NAME]
+        text += ("." if text else "") + (name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name))
+    return text
+
+
+AnyTable = TypeVar("AnyTable", bound=BaseModel)
+
+
+def read_table(kind: type[AnyTable], raw: object, path: Sequence[object], faults: Faults) -> AnyTable | None:
+    """The table, or None with its faults noted."""
+    if not isinstance(raw, dict):
+        faults.add(path, f"is {brief(raw)}, expected a table")
+        return None
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        known = [item.alias or name for name, item in kind.model_fields.items()]
+        for one in error.errors(include_url=False, include_context=False):
+            _note(one, [*path, *_plain(one["loc"], raw)], known, faults)
+    except RecursionError:
+        faults.add(path, "is nested too deeply")
+    return None
+
+
+def read_tables(raw: dict[str, Any], limits: Limits, faults: Faults) -> SceneTable | None:
+    """All tables of a scene, each held against its model; None when a fault was noted."""
+    before = faults.count
+    for key in raw:
+        if key not in KNOWN_KEYS:
+            faults.unknown([key], KNOWN_KEYS)
+    top = read_table(TopTable, {key: raw[key] for key in TopTable.model_fields if key in raw}, [], faults)
+    film = read_table(FilmTable, raw.get("film", {}), ["film"], faults)
+    if film is not None and film.width * film.height > limits.pixels:
+        faults.add(["film"], f"has more than {limits.pixels} pixels (raise Limits.pixels)")
+    sections = {name: _section(raw, name, limits, faults) for name in ("cameras", "materials", "lights", "nodes")}
+    tables = {
+        "cameras": _each(sections["cameras"], "cameras", lambda item, path: read_camera(item, path, faults)),
+        "materials": _each(sections["materials"], "materials", lambda item, path: _material(item, path, faults)),
+        "lights": _each(sections["lights"], "lights", lambda item, path: _light(item, path, faults)),
+        "nodes": _each(sections["nodes"], "nodes", lambda item, path: _node(item, path, faults)),
+    }
+    owners: dict[str, str] = {}
+    for section, members in sections.items():
+        for name in members:
+            if name in owners:
+                faults.add([section, name], f"is also the name of a member of {owners[name]}; names are unique")
+            owners[name] = section
+    if faults.count > before or top is None or film is None:
+        return None
+    return SceneTable(top, film, **tables, fit=raw.get("fit"))  # type: ignore[arg-type]
+
+
+def read_camera(raw: object, path: Sequence[object], faults: Faults) -> CameraTable | None:
+    """A camera's table, once it gives one pose and one lens."""
+    table = read_table(CameraTable, raw, path, faults)
+    if table is None:
+        return None
+    before, given = faults.count, {_camera_key(name) for name in table.model_fields_set}
+    if "from" in given:
+        for key in sorted(given - {"from", "frame", "near", "far", "type"}):
+            faults.add([*path, key], "stands beside from, which gives it already")
+        if table.type != "perspective":
+            faults.add([*path, "type"], "transforms.json has perspective cameras only")
+        return table if faults.count == before else None
+    if "frame" in given:
+        faults.add([*path, "frame"], "needs from")
+    if "camera_to_world" in given:
+        for key in sorted(given & {"position", "target", "up"}):
+            faults.add([*path, key], "stands beside camera_to_world, give one pose")
+    else:
+        for key in sorted({"position", "target"} - given):
+            faults.add([*path, key], "is missing (or give camera_to_world, or from)")
+    lens, other = ("fov_y_degrees", "height") if table.type == "perspective" else ("height", "fov_y_degrees")
+    if other in given:
+        faults.add([*path, other], f"does not belong to a camera of type {table.type!r}, give {lens}")
+    if len(given & {lens, "focal"}) != 1:
+        faults.add([*path, lens], "give exactly one of " + lens + " and focal")
+    if not table.near < table.far:
+        faults.add([*path, "near"], f"is {table.near:g}, expected less than far = {table.far:g}")
+    return table if faults.count == before else None
+
+
+def brief(value: object) -> str:
+    """A short spelling of a value for messages."""
+    return reprlib.repr(value)[:80]
+
+
+def _camera_key(name: str) -> str:
+    return CameraTable.model_fields[name].alias or name
+
+
+def _section(raw: dict[str, Any], name: str, limits: Limits, faults: Faults) -> dict[str, Any]:
+    members = raw.get(name, {})
+    if not isinstance(members, dict):
+        faults.add([name], f"is {brief(members)}, expected a table of tables")
+        return {}
+    if len(members) > limits.nodes:
+        faults.add([name], f"has {len(members)} members, the limit is {limits.nodes} (raise Limits.nodes)")
+        return {}
+    for key in members:
+        if not key.strip() or "." in key or len(key) > LONGEST_NAME or not key.isprintable():
+            faults.add([name, key], f"is no valid name, expected up to {LONGEST_NAME} characters without dots")
+    return members
+
+
+def _each(members: dict[str, Any], section: str, read) -> dict[str, Any]:
+    return {name: read(item, [section, name]) for name, item in members.items()}
+
+
+def _light(raw: object, path: list[object], faults: Faults) -> Table | None:
+    kind = _kind(raw, LIGHT_TABLES, path, faults)
+    table = read_table(LIGHT_TABLES[kind], raw, path, faults) if kind else None
+    if isinstance(table, DirectionalTable) and not any(table.direction):
+        faults.add([*path, "direction"], "has length 0, expected the way the light travels")
+    return table
+
+
+def _node(raw: object, path: list[object], faults: Faults) -> NodeTable | None:
+    table = read_table(NodeTable, raw, path, faults)
+    if table is None:
+        return None
+    given = table.model_fields_set
+    if {"rotation_degrees", "quaternion"} <= given:
+        faults.add([*path, "quaternion"], "stands beside rotation_degrees, give one of them")
+    if table.quaternion is not None and not sum(item * item for item in table.quaternion) > 1e-24:
+        faults.add([*path, "quaternion"], "has length 0, expected a unit quaternion, w first")
+    if {"mesh", "instance_of"} <= given:
+        faults.add([*path, "instance_of"], "stands beside mesh, give one of them")
+    if "shading" in given and table.mesh is None:
+        faults.add([*path, "shading"], "needs mesh")
+    return table
+
+
+def _material(raw: object, path: list[object], faults: Faults) -> MaterialTable | None:
+    kind = _kind(raw, MATERIAL_TYPES, path, faults)
+    if not kind or not isinstance(raw, dict):
+        return None
+    slots, values = MATERIAL_TYPES[kind], {}
+    for name, value in raw.items():
+        if name in slots:
+            values[name] = _slot(slots[name], value, [*path, name], faults)
+        elif name != "type":
+            faults.unknown([*path, name], [*slots, "type"])
+    return MaterialTable(kind, values)
+
+
+def _slot(slot: Slot, value: object, path: list[object], faults: Faults) -> object:
+    if isinstance(value, dict):
+        return read_table(TextureTable, value, path, faults)
+    low, high = slot.clamp
+    numbers = value if isinstance(value, list) and slot.channels == 3 and len(value) == 3 else [value]
+    if all(is_number(item) and low <= item <= high for item in numbers):
+        return value
+    if value == "vertex_colors" and slot.channels == 3:
+        return value
+    forms = "a number, [r, g, b], a texture table or 'vertex_colors'" if slot.channels == 3 else "a number or a texture"
+    faults.add(path, f"is {brief(value)}, expected {forms}, each number in {low:g} to {high:g}")
+    return None
+
+
+def _kind(raw: object, kinds: Mapping[str, object], path: list[object], faults: Faults) -> str | None:
+    """The `type` of a table, one of `kinds`."""
+    if not isinstance(raw, dict):
+        faults.add(path, f"is {brief(raw)}, expected a table")
+    elif "type" not in raw:
+        faults.add([*path, "type"], f"is missing, expected one of {', '.join(kinds)}")
+    elif not isinstance(raw["type"], str) or raw["type"] not in kinds:
+        faults.add([*path, "type"], f"is {brief(raw['type'])}, {nearest(str(raw['type'])[:LONGEST_NAME], kinds)}")
+    else:
+        return raw["type"]
+    return None
+
+
+def _plain(location: tuple, raw: object) -> list[object]:
+    """A pydantic location without the marks of union members that stand in it."""
+    plain: list[object] = []
+    for part in location:
+        if isinstance(raw, dict) and part in raw:
+            raw = raw[part]
+        elif isinstance(raw, list) and isinstance(part, int):
+            raw = raw[part] if part < len(raw) else None
+        elif plain:
+            continue
+        plain.append(part)
+    return plain
+
+
+def _note(error: Any, path: list[object], known: list[str], faults: Faults) -> None:
+    """One pydantic error as a fault."""
+    if error["type"] == "extra_forbidden":
+        faults.unknown(path, known)
+    elif error["type"] == "missing":
+        faults.add(path, "is missing")
+    else:
+        message = error["msg"].replace("Input should be", "expected", 1)
+        message = message.replace("List should have", "expected", 1)
+        faults.add(path, f"is {brief(error['input'])}, {message}")

@@ -1,0 +1,157 @@
+"""What a fit is asked to do: the frozen dataclasses that the scene file's [fit] table, the CLI and the library fill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+from ..errors import SceneError
+from ..parameter import nearest
+
+OPTIMIZERS = ("adam", "sgd", "uniform_adam", "vector_adam", "large_steps")
+SCHEDULES = ("constant", "exponential", "cosine", "warmup")
+STARTS = ("sphere",)
+LOSSES = (
+    "mse",
+    "l1",
+    "charbonnier",
+    "relative_l2",
+    "silhouette",
+    "dssim",
+    "multi_scale_mse",
+    "multi_scale_l1",
+    "multi_scale_charbonnier",
+    "multi_scale_silhouette",
+    "laplacian",
+    "edge_length",
+    "normal_consistency",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterSettings:
+    """How the parameters under one pattern are fitted.
+
+    lr: step length, at the start of the schedule.
+    optimizer: one of OPTIMIZERS; "large_steps" wants a mesh's vertices.
+    clamp: (low, high) that every entry is kept to.
+    smoothness: lambda of "large_steps": the larger, the stiffer the surface.
+    schedule: one of SCHEDULES; over the whole fit lr goes to `final_lr` times lr ("constant" ignores it).
+    """
+
+    lr: float
+    optimizer: str = "adam"
+    clamp: tuple[float, float] | None = None
+    smoothness: float = 19.0
+    schedule: str = "exponential"
+    final_lr: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartSettings:
+    """What a node's mesh is replaced by before the fit.
+
+    shape: one of STARTS. resolution: quads along an edge of the cube whose six faces make the sphere, at the end of the
+    fit (it starts coarser). texture: side of the grey albedo texture in texels. centre (world units) and radius:
+    found from the masks of the views when None.
+    """
+
+    shape: str = "sphere"
+    resolution: int = 24
+    texture: int = 256
+    centre: tuple[float, float, float] | None = None
+    radius: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """What is fitted to what, with which losses.
+
+    views: path of a transforms.json with pictures; or targets: {camera name: picture path}. Paths are as resolved by
+    the loader. hold_out: every k-th view is kept out of the fit for the report (0: none).
+    parameters: {glob pattern of dotted paths: how}. losses: {name of LOSSES: weight}.
+    renderer: {"type": registered name, ...its options}. steps, views_per_step, seed: the loop.
+    save_every: steps between checkpoints; save_seconds: also after so many seconds.
+    patience: stop early when the smoothed loss has not improved by `tolerance` (relative) for so many steps (0: never).
+    """
+
+    views: str | None = None
+    targets: Mapping[str, str] = field(default_factory=dict)
+    start: Mapping[str, StartSettings | str] = field(default_factory=dict)
+    parameters: Mapping[str, ParameterSettings] = field(default_factory=dict)
+    losses: Mapping[str, float] = field(default_factory=lambda: {"mse": 1.0})
+    renderer: Mapping[str, object] = field(default_factory=lambda: {"type": "raster", "edges": "antialias"})
+    steps: int = 500
+    views_per_step: int = 4
+    seed: int = 0
+    hold_out: int = 0
+    save_every: int = 100
+    save_seconds: float = 30.0
+    patience: int = 0
+    tolerance: float = 1e-3
+
+
+def checked(settings: FitSettings) -> FitSettings:
+    """The same settings, after every value was looked at.
+
+    Raises:
+        SceneError: a value out of range or an unknown name, under its key ("fit.steps").
+    """
+    if bool(settings.views) == bool(settings.targets):
+        raise SceneError("fit", "needs views or targets, one of them", 'write views = "transforms.json"')
+    for name in ("steps", "views_per_step", "save_every"):
+        if getattr(settings, name) < 1:
+            raise SceneError(f"fit.{name}", f"is {getattr(settings, name)}", "take 1 or more")
+    for name in ("seed", "hold_out", "patience", "tolerance", "save_seconds"):
+        if getattr(settings, name) < 0:
+            raise SceneError(f"fit.{name}", f"is {getattr(settings, name)}", "take 0 or more")
+    if not settings.parameters:
+        raise SceneError("fit.parameters", "is empty", 'write parameters = { "duck.vertices" = { lr = 1e-2 } }')
+    if not settings.losses:
+        raise SceneError("fit.losses", "is empty", "write losses = { mse = 1.0 }")
+    for name in settings.losses:
+        _known("fit.losses", name, LOSSES)
+    for pattern, one in settings.parameters.items():
+        _check_parameter(f"fit.parameters.{pattern}", one)
+    for node, start in settings.start.items():
+        _check_start(f"fit.start.{node}", start)
+    return settings
+
+
+def start_of(value: StartSettings | str) -> StartSettings:
+    """The settings that a short name ("sphere") stands for."""
+    return StartSettings(shape=value) if isinstance(value, str) else value
+
+
+def names(kind: type) -> list[str]:
+    """The keys of one of the settings, for messages."""
+    return [item.name for item in fields(kind)]
+
+
+def _known(where: str, name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
+        raise SceneError(where, f"unknown name {name!r}", nearest(name, known))
+
+
+def _check_parameter(where: str, one: ParameterSettings) -> None:
+    _known(f"{where}.optimizer", one.optimizer, OPTIMIZERS)
+    _known(f"{where}.schedule", one.schedule, SCHEDULES)
+    if not one.lr > 0:
+        raise SceneError(f"{where}.lr", f"is {one.lr}", "take a number above 0")
+    if one.clamp is not None and not one.clamp[0] < one.clamp[1]:
+        raise SceneError(f"{where}.clamp", f"is {list(one.clamp)}", "give [low, high] with low < high")
+    if not one.smoothness >= 0:
+        raise SceneError(f"{where}.smoothness", f"is {one.smoothness}", "take 0 or more")
+    if not 0 < one.final_lr <= 1:
+        raise SceneError(f"{where}.final_lr", f"is {one.final_lr}", "take a share of lr in (0, 1]")
+
+
+def _check_start(where: str, value: StartSettings | str) -> None:
+    start = start_of(value)
+    _known(where, start.shape, STARTS)
+    if not 2 <= start.resolution <= 256:
+        raise SceneError(f"{where}.resolution", f"is {start.resolution}", "take 2 to 256")
+    if not 1 <= start.texture <= 8192:
+        raise SceneError(f"{where}.texture", f"is {start.texture}", "take 1 to 8192")
+    if start.radius is not None and not start.radius > 0:
+        raise SceneError(f"{where}.radius", f"is {start.radius}", "take a length above 0")

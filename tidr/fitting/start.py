@@ -1,0 +1,179 @@
+"""What a fit begins from: a sphere with a uv atlas, where the masks of the views say that the thing stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tidr.scene.camera import Camera
+from tidr.scene.graph import Scene
+from tidr.scene.material import Material
+from tidr.scene.mesh import Mesh
+from tidr.scene.texture import Texture
+
+from ..errors import SceneError
+from .settings import StartSettings
+
+ACROSS, DOWN = 5, 2  # charts of the atlas: ten pairs of triangles of an icosahedron
+GUTTER = 2.0  # texels left free around a chart
+GREY = 0.5
+
+
+def sphere_atlas(resolution: int, texels: tuple[int, int]) -> tuple[np.ndarray, ...]:
+    """An icosahedron cut into ten rhombi, each a square chart, blown up to the unit sphere.
+
+    Args:
+        resolution: edges along the side of a rhombus. texels: (height, width) of the texture that it is meant for.
+
+    Returns:
+        vertices [10 n^2 + 2, 3], faces [20 n^2, 3], uvs [10 (n + 1)^2, 2], uv_faces [20 n^2, 3]; positions are welded,
+        uvs are not.
+    """
+    n = resolution
+    corners = _rhombi()
+    steps = np.arange(n + 1) / n
+    u, v = np.meshgrid(steps, steps, indexing="ij")
+    lower = (u + v <= 1 + 1e-9)[..., None]
+    u, v = u[..., None], v[..., None]
+    grids, uvs, quads = [], [], []
+    height, width = texels
+    margin = np.array([GUTTER * ACROSS / width, GUTTER * DOWN / height])
+    index = np.arange((n + 1) ** 2).reshape(n + 1, n + 1)
+    for number, (a, b, c, d) in enumerate(corners):
+        point = np.where(lower, a + (b - a) * u + (d - a) * v, c + (d - c) * (1 - u) + (b - c) * (1 - v))
+        grids.append((point / np.linalg.norm(point, axis=-1, keepdims=True)).reshape(-1, 3))
+        cell = np.array([number % ACROSS, number // ACROSS])
+        inside = margin + (1 - 2 * margin) * np.concatenate([u, v], -1)
+        uvs.append(((cell + inside) / [ACROSS, DOWN]).reshape(-1, 2))
+        p, q, r, s = (part.ravel() for part in (index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:]))
+        quads.append(np.concatenate([np.stack([p, q, s], 1), np.stack([q, r, s], 1)]) + number * (n + 1) ** 2)
+    points, uv_faces = np.concatenate(grids), np.concatenate(quads).astype(np.int32)
+    _, first, welded = np.unique(
+        np.round(points * 1e6).astype(np.int64), axis=0, return_index=True, return_inverse=True
+    )
+    faces = welded.ravel()[uv_faces].astype(np.int32)
+    return points[first], faces, np.concatenate(uvs), uv_faces
+
+
+def place(cameras: Sequence[Camera], masks: np.ndarray) -> tuple[np.ndarray, float]:
+    """Centre [3] (world) and radius of the ball that the masks suggest.
+
+    The centre is nearest (least squares) to the rays through the masks' centroids; the radius is the mean over views
+    of that of a disc of the mask's area, seen at the centre's distance.
+
+    Args:
+        masks: [N, H, W] in 0..1.
+
+    Raises:
+        SceneError: fewer than two views show anything, or all look along one line.
+    """
+    system, right, sizes = np.zeros((3, 3)), np.zeros(3), []
+    rays = []
+    for camera, mask in zip(cameras, masks, strict=True):
+        area = float(mask.sum())
+        if area < 1:
+            continue
+        origin, direction = pixel_ray(camera, centroid(mask), mask.shape)
+        away = np.eye(3) - np.outer(direction, direction)
+        system += away
+        right += away @ origin
+        rays.append((camera, area, mask.shape))
+    if len(rays) < 2 or np.linalg.cond(system) > 1e6:
+        raise SceneError("fit.start", "the masks do not tell where the thing is", "give start a centre and a radius")
+    centre = np.linalg.solve(system, right)
+    for camera, area, shape in rays:
+        pixels = float(camera.focal.numpy().mean()) * shape[1] / camera.width
+        matrix = camera.camera_to_world
+        depth = float(matrix[:3, 2] @ (matrix[:3, 3] - centre)) if camera.kind == "perspective" else 1.0
+        sizes.append(np.sqrt(area / np.pi) / pixels * depth)
+    radius = float(np.mean(sizes))
+    if not radius > 0:
+        raise SceneError("fit.start", "the cameras look away from the thing", "check the poses, or give a centre")
+    return centre, radius
+
+
+def centroid(mask: np.ndarray) -> tuple[float, float]:
+    """(column, row) in pixels of the centre of gravity of a mask [H, W]."""
+    rows, columns = np.indices(mask.shape) + 0.5
+    total = mask.sum()
+    return float((columns * mask).sum() / total), float((rows * mask).sum() / total)
+
+
+def pixel_ray(camera: Camera, pixel: tuple[float, float], shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Origin [3] and unit direction [3] (world) of the ray through a pixel (column, row) of an image [H, W]."""
+    scale = np.array([camera.width / shape[1], camera.height / shape[0]])
+    x, y = (np.asarray(pixel) * scale - camera.principal_point.numpy()) / camera.focal.numpy()
+    matrix = camera.camera_to_world
+    if camera.kind == "perspective":
+        direction = matrix[:3, :3] @ np.array([x, -y, -1.0])
+        return matrix[:3, 3], direction / np.linalg.norm(direction)
+    return matrix[:3, 3] + matrix[:3, :3] @ np.array([x, -y, 0.0]), -matrix[:3, 2]
+
+
+def texture_size(side: int) -> tuple[int, int]:
+    """(height, width) of a texture with about side^2 texels whose charts are square."""
+    chart = max(round(side / np.sqrt(ACROSS * DOWN)), 8)
+    return chart * DOWN, chart * ACROSS
+
+
+def begin(scene: Scene, name: str, start: StartSettings, cameras: Sequence[Camera], masks: np.ndarray) -> None:
+    """Replace the mesh of node `name` by a sphere and the albedo of its first material by grey texels.
+
+    The node keeps its transform: the sphere is placed in its object space.
+
+    Raises:
+        SceneError: no such node, or a place that cannot be found.
+    """
+    if name not in scene.nodes:
+        from ..parameter import nearest
+
+        raise SceneError(f"fit.start.{name}", "no such node", nearest(name, scene.nodes))
+    if start.centre is None or start.radius is None:
+        centre, radius = place(cameras, masks)
+        centre = centre if start.centre is None else np.asarray(start.centre)
+        radius = radius if start.radius is None else start.radius
+    else:
+        centre, radius = np.asarray(start.centre), start.radius
+    size = texture_size(start.texture)
+    vertices, faces, uvs, uv_faces = sphere_atlas(start.resolution, size)
+    world = vertices * radius + centre
+    to_object = np.linalg.inv(scene.world_matrices()[name])
+    node = scene.nodes[name]
+    points = world @ to_object[:3, :3].T + to_object[:3, 3]
+    node.geometry = Mesh(points, faces, uvs=uvs, uv_faces=uv_faces)
+    if not node.materials:
+        node.materials = (_free_name(scene, f"{name}_paint"),)
+        scene.add_material(node.materials[0], Material("lambert"))
+    node.materials = node.materials[:1]
+    material = scene.materials[node.materials[0]]
+    values = np.full((*size, 3), GREY)
+    if "albedo" in material.slots:
+        _set_texture(material, Texture(values, wrap="clamp", filter="trilinear"))
+
+
+def _set_texture(material: Material, texture: Texture) -> None:
+    made = Material(material.type, albedo=texture)
+    material.sources["albedo"] = made.sources["albedo"]
+
+
+def _free_name(scene: Scene, name: str) -> str:
+    while name in scene:
+        name += "_"
+    return name
+
+
+def _rhombi() -> list[tuple[np.ndarray, ...]]:
+    """Corners (a, b, c, d) of the icosahedron's ten rhombi, counter-clockwise from outside; b-d is the diagonal."""
+    north, south = np.array([0.0, 1.0, 0.0]), np.array([0.0, -1.0, 0.0])
+    height = 1 / np.sqrt(5)
+    ring = np.sqrt(1 - height * height)
+
+    def around(turns: float, y: float) -> np.ndarray:
+        return np.array([ring * np.sin(2 * np.pi * turns), y, ring * np.cos(2 * np.pi * turns)])
+
+    upper = [around(k / 5, height) for k in range(6)]
+    lower = [around((k + 0.5) / 5, -height) for k in range(6)]
+    top = [(north, upper[k], lower[k], upper[k + 1]) for k in range(5)]
+    bottom = [(upper[k + 1], lower[k], south, lower[k + 1]) for k in range(5)]
+    return top + bottom

@@ -1,0 +1,229 @@
+"""One render with soft edges (Liu et al. 2019), as operations on the tape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tidr import runtime
+from tidr.array import Array
+from tidr.buffer import Buffer
+from tidr.fitting.tape import Operation, needs, run, unrecorded
+from tidr.kernels.raster import find as find_kernels
+from tidr.kernels.raster import soft as kernels
+from tidr.kernels.raster import soft_blend as blend_kernels
+from tidr.scene.graph import Scene
+
+from . import geometry
+from .entries import Entries, barycentrics, collect, depths, interpolated
+from .shading import Shading, unit_normals
+from .views import Views
+from .visibility import bin_triangles
+
+if TYPE_CHECKING:
+    from .raster import Rasterizer
+
+DISTANCES = ("euclidean", "barycentric", "hard")
+ALPHA_MODES = ("product", "sum", "hard")
+CUTOFF = math.log(1 / 1e-4 - 1)  # D falls below 1e-4 where the squared distance passes CUTOFF * sigma
+BACKGROUND_NEARNESS = 1e-3
+
+
+class SoftFrame:
+    """The entries of one render with their probabilities; channels are weighted sums over each pixel's entries."""
+
+    def __init__(self, settings: Rasterizer, scene: Scene, world: geometry.World, views: Views, screen: Array) -> None:
+        self.settings, self.scene, self.world, self.views = settings, scene, world, views
+        self.mode = DISTANCES.index(settings.distance)
+        self.pixels = views.count * views.height * views.width
+        # sigma counts in NDC, whose two units span the image's shorter side.
+        to_pixels = (min(views.width, views.height) / 2) ** 2 if self.mode == kernels.EUCLIDEAN else 1.0
+        self.sharpness = 1.0 / (settings.sigma * to_pixels)
+        self.reach = CUTOFF * settings.sigma * to_pixels
+        with unrecorded():
+            self.entries, self.pixel_start = self._find(screen)
+        self.probability = self._probability()
+        self._bary: Array | None = None
+        self._weights: tuple[Array, Array] | None = None
+
+    def makers(self) -> dict[str, Callable[[], Array]]:
+        """A function for every channel that this frame can make."""
+        made: dict[str, Callable[[], Array]] = {
+            "rgb": lambda: self.to_pixels(
+                Shading(self.scene, self.entries, self.bary).colors(), self.scene.film.background
+            ),
+            "alpha": self.alpha,
+            "depth": lambda: self.to_pixels(self.depths),
+            "normal": lambda: self.to_pixels(unit_normals(self.entries, self.bary)),
+            "uv": lambda: self._interpolated(self.world.uvs, self.world.pack.uv_corners),
+            "barycentrics": lambda: self.to_pixels(self.bary),
+            "ids": self.ids,
+        }
+        for name in {key for instance in self.world.pack.instances for key in instance.mesh.attributes}:
+            made.setdefault(
+                name,
+                lambda name=name: self._interpolated(
+                    geometry.attribute(self.world.pack, name), self.world.pack.triangles
+                ),
+            )
+        return made
+
+    @property
+    def bary(self) -> Array:
+        if self._bary is None:
+            self._bary = barycentrics(self.entries)
+            self.depths = depths(self.entries, self._bary)
+        return self._bary
+
+    def alpha(self) -> Array:
+        out = self._empty(1)
+        mode, faces = ALPHA_MODES.index(self.settings.alpha_mode), max(self.world.pack.faces, 1)
+        start, probability = self.pixel_start.ndarray, self.probability
+
+        def forward() -> None:
+            blend_kernels.silhouette(self.pixels, mode, faces, start, probability.value, out.value)
+
+        def backward() -> None:
+            blend_kernels.silhouette_adjoint(
+                self.pixels, mode, faces, start, probability.value, out.grad, probability.grad
+            )
+
+        run(Operation(forward, backward, [probability], [out], "silhouette"))
+        return out
+
+    def ids(self) -> Array:
+        """The nearest triangle within reach of each pixel, -1 where none is."""
+        out = self._empty(1)
+        start = self.pixel_start.ndarray.to_numpy()[: self.pixels + 1]
+        face = self.entries.face.ndarray.to_numpy()
+        nearest = np.where(start[1:] > start[:-1], face[np.minimum(start[:-1], len(face) - 1)], -1)
+        out.set(nearest.reshape(out.shape))
+        return out
+
+    def to_pixels(self, values: Array, background=None) -> Array:
+        """[B, H, W, C] of entry values [n, C] under the depth softmax; `background` (zeros when None) behind."""
+        out = self._empty(values.channels)
+        weight, rest = self.weights()
+        behind = Array((1, values.channels), needs_grad=False)
+        behind.set(np.zeros(values.channels) if background is None else background)
+        start = self.pixel_start.ndarray
+
+        def forward() -> None:
+            blend_kernels.aggregate(
+                self.pixels, out.channels, start, weight.value, rest.value, values.value, behind.value, out.value
+            )
+
+        def backward() -> None:
+            blend_kernels.aggregate_adjoint(
+                self.pixels, out.channels, start, weight.value, values.value, behind.value, out.grad, weight.grad,
+                rest.grad, values.grad,
+            )  # fmt: skip
+
+        run(Operation(forward, backward, [values, weight, rest], [out], "aggregate"))
+        return out
+
+    def weights(self) -> tuple[Array, Array]:
+        """[n, 1] weight of every entry and [pixels, 1] of the background."""
+        if self._weights is None:
+            self._weights = self._softmax() if self.settings.color_mode == "softmax" else self._nearest()
+        return self._weights
+
+    def _softmax(self) -> tuple[Array, Array]:
+        weight, rest = Array((self.entries.capacity, 1)), Array((self.pixels, 1))
+        start, probability = self.pixel_start.ndarray, self.probability
+        self.bary  # noqa: B018  makes the depths
+        depth = self.depths
+        near, far = self.settings.depth_range
+        constants = (self.pixels, self.settings.gamma, near, far, BACKGROUND_NEARNESS, start)
+
+        def forward() -> None:
+            blend_kernels.weights(*constants, probability.value, depth.value, weight.value, rest.value)
+
+        def backward() -> None:
+            blend_kernels.weights_adjoint(
+                *constants, probability.value, depth.value, weight.value, rest.value, weight.grad, rest.grad,
+                probability.grad, depth.grad,
+            )  # fmt: skip
+
+        run(Operation(forward, backward, [probability, depth], [weight, rest], "softmax"))
+        return weight, rest
+
+    def _nearest(self) -> tuple[Array, Array]:
+        weight, rest = Array((self.entries.capacity, 1)), Array((self.pixels, 1))
+        with unrecorded():
+            blend_kernels.nearest_weights(
+                self.pixels, self.pixel_start.ndarray, self.probability.value, weight.value, rest.value
+            )
+        return weight, rest
+
+    def _probability(self) -> Array:
+        entries, views, screen = self.entries, self.views, self.entries.screen
+        out = Array((entries.capacity, 1))
+        shape = (views.width, views.height, self.world.positions.rows, self.mode, self.sharpness)
+        pixel, face, triangles = entries.pixel.ndarray, entries.face.ndarray, self.world.pack.triangles
+
+        def forward() -> None:
+            kernels.probability(entries.count, *shape, pixel, face, triangles, screen.value, out.value)
+
+        def backward() -> None:
+            if not needs(screen) or self.mode == kernels.HARD:
+                return
+            part = entries.scatter_target(screen.rows, 4)
+            kernels.probability_adjoint(
+                runtime.chunks(), entries.count, *shape, pixel, face, triangles, screen.value, out.value, out.grad,
+                part.ndarray, not runtime.on_cpu(),
+            )  # fmt: skip
+            collect(part, screen)
+
+        run(Operation(forward, backward, [screen], [out], "probability"))
+        return out
+
+    def _find(self, screen: Array) -> tuple[Entries, Buffer]:
+        views, world, limit = self.views, self.world, self.settings.faces_per_pixel
+        margin, growth = math.sqrt(self.reach), 0.0
+        if self.mode == kernels.BARYCENTRIC:
+            # min(b) > -t is the triangle scaled about its centroid by 1 + 3 t.
+            margin, growth = 0.0, 2 * math.sqrt(self.reach)
+        elif self.mode == kernels.HARD:
+            margin = 0.0
+        tiles = bin_triangles(world, views, screen, self.settings.cull_back, margin, growth, whole=True)
+        count = Buffer((self.pixels,), "int")
+        face, key = Buffer((self.pixels * limit,), "int"), Buffer((self.pixels * limit,))
+        kernels.find(
+            views.count, world.positions.rows, world.pack.faces, views.width, views.height, limit, self.mode,
+            self.reach, views.table.value, world.pack.triangles, screen.value, tiles.polygon.ndarray, tiles.box.ndarray,
+            tiles.start.ndarray, tiles.faces.ndarray, count.ndarray, face.ndarray, key.ndarray, not runtime.on_cpu(),
+        )  # fmt: skip
+        rows = views.count * views.height
+        row_start, pixel_start = Buffer((rows + 1,), "int"), Buffer((self.pixels + 1,), "int")
+        kernels.count_rows(rows, views.width, count.ndarray, row_start.ndarray)
+        find_kernels.scan(rows + 1, row_start.ndarray)
+        total = int(row_start.ndarray[rows])
+        capacity = self._capacity(total)
+        pixel, entry_face = Buffer((capacity,), "int"), Buffer((capacity,), "int")
+        kernels.list_entries(
+            rows, views.width, limit, count.ndarray, face.ndarray, row_start.ndarray, pixel.ndarray, entry_face.ndarray,
+            pixel_start.ndarray,
+        )  # fmt: skip
+        return Entries(total, capacity, pixel, entry_face, views, world, screen, clip=1), pixel_start
+
+    def _capacity(self, total: int) -> int:
+        """Room for the entries: at least two a pixel, doubled when outgrown and kept, so that a fit stops growing."""
+        key = (self.pixels, self.settings.faces_per_pixel, runtime.generation())
+        capacity = _capacities.setdefault(key, 2 * self.pixels)
+        while capacity < total:
+            capacity *= 2
+        _capacities[key] = capacity
+        return capacity
+
+    def _interpolated(self, attribute: Array, corners) -> Array:
+        return self.to_pixels(interpolated(self.entries, self.bary, attribute, corners))
+
+    def _empty(self, channels: int) -> Array:
+        return Array((self.views.count, self.views.height, self.views.width, channels))
+
+
+_capacities: dict[tuple, int] = {}

@@ -1,0 +1,96 @@
+"""Which triangles each pixel sees: tiles, then the nearest triangle. No gradient flows here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tidr import runtime
+from tidr.array import Array
+from tidr.buffer import Buffer
+from tidr.kernels.raster import find as kernels
+
+from .entries import Entries
+from .geometry import World
+from .views import Views
+
+
+@dataclass
+class Found:
+    """The visibility of one render: face and nearness per pixel [B * H, W], and the entries made of them."""
+
+    entries: Entries
+    face: Buffer
+    nearest: Buffer
+    pixel_entry: Buffer
+
+
+def find(world: World, views: Views, screen: Array, cull_back: bool) -> Found:
+    """Nearest triangle of every pixel."""
+    rows, pixels = views.count * views.height, views.count * views.height * views.width
+    face, nearest = Buffer((rows, views.width), "int"), Buffer((rows, views.width))
+    tiles = bin_triangles(world, views, screen, cull_back)
+    cover = kernels.cover if runtime.on_cpu() else kernels.cover_by_pixel
+    cover(
+        views.count, world.pack.faces, views.width, views.height, views.table.value, tiles.polygon.ndarray,
+        tiles.box.ndarray, tiles.start.ndarray, tiles.faces.ndarray, nearest.ndarray, face.ndarray,
+    )  # fmt: skip
+    row_start = Buffer((rows + 1,), "int")
+    kernels.count_entries(rows, views.width, face.ndarray, row_start.ndarray)
+    kernels.scan(rows + 1, row_start.ndarray)
+    count = int(row_start.ndarray[rows])
+    pixel, entry_face, pixel_entry = (Buffer((pixels,), "int") for _ in range(3))
+    kernels.list_entries(
+        rows, views.width, face.ndarray, row_start.ndarray, pixel.ndarray, entry_face.ndarray, pixel_entry.ndarray
+    )
+    entries = Entries(count, pixels, pixel, entry_face, views, world, screen)
+    return Found(entries, face, nearest, pixel_entry)
+
+
+@dataclass
+class Tiles:
+    """Screen polygons and boxes of all triangles, and per tile the triangles that may touch it."""
+
+    polygon: Buffer
+    box: Buffer
+    start: Buffer
+    faces: Buffer
+
+
+_list_capacity: dict[tuple, int] = {}
+
+
+def bin_triangles(
+    world: World,
+    views: Views,
+    screen: Array,
+    cull_back: bool,
+    margin: float = 0.0,
+    growth: float = 0.0,
+    whole: bool = False,
+) -> Tiles:
+    """Sort triangles into tiles; boxes grow by `margin` pixels and `growth` of their extent.
+
+    `whole` leaves out triangles that cross the near plane.
+    """
+    triangles = views.count * world.pack.faces
+    across, down = -(-views.width // kernels.TILE), -(-views.height // kernels.TILE)
+    count = views.count * across * down
+    polygon, box = Buffer((triangles, 11)), Buffer((triangles, 5), "int")
+    start, cursor = Buffer((count + 1,), "int"), Buffer((count + 1,), "int")
+    kernels.set_up(
+        views.count, world.positions.rows, world.pack.faces, views.width, views.height, margin, growth, int(whole),
+        int(cull_back), world.pack.triangles, screen.value, views.table.value, polygon.ndarray, box.ndarray, start.ndarray,
+    )  # fmt: skip
+    kernels.scan(count + 1, start.ndarray)
+    total = int(start.ndarray[count])
+    key = (triangles, views.width, views.height, views.count)
+    capacity = _list_capacity.setdefault(key, 2 * triangles + 4 * count)
+    while capacity < total:
+        capacity *= 2
+    _list_capacity[key] = capacity
+    faces = Buffer((capacity,), "int")
+    kernels.fill_tiles(
+        views.count, world.pack.faces, views.width, views.height, box.ndarray, start.ndarray, cursor.ndarray,
+        faces.ndarray,
+    )  # fmt: skip
+    return Tiles(polygon, box, start, faces)
