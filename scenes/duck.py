@@ -11,7 +11,6 @@ from .modelling import (
     flow,
     length,
     turned,
-    vertex_normals,
 )
 
 START, TEXTURE_SIZE, MARGIN = 12, 512, 3 / 512  # MARGIN: UV units left free around the chart
@@ -69,7 +68,7 @@ def duck_density(points: np.ndarray) -> np.ndarray:
 def duck_shape() -> tuple[OctahedralGrid, np.ndarray]:
     """Grow the duck coarsely, then refine; the grid and its vertices [V, 3] in the modelling frame."""
     grid = OctahedralGrid(START)
-    leaning = grid.directions + [0, 0.45, 0.6]  # more vertices on the side where head and bill will grow
+    leaning = grid.directions + np.array([0, 0.45, 0.6])  # more vertices on the side where head and bill will grow
     points = leaning / length(leaning)[:, None] * [0.62, 0.5, 0.82]
     for step in range(41):
         grown = step / 40
@@ -97,7 +96,7 @@ class Canvas:
 
 def paint(points: np.ndarray, speckles: np.ndarray) -> np.ndarray:
     """Colours [N, 3] in sRGB 0-255 at surface points [N, 3] of the modelling frame; speckles: their centres [S, 3]."""
-    x, y, z = points.T
+    y = points[:, 1]
     canvas = Canvas(points, YELLOW)
     canvas.lay(LEMON, (y - 0.55) / 0.5)
     canvas.lay(CREAM, (-0.12 - y) / 0.3)
@@ -119,8 +118,8 @@ def paint(points: np.ndarray, speckles: np.ndarray) -> np.ndarray:
         mirror = [side, 1, 1]
         canvas.dot(RUST, np.array([0.05, 0.88, 0.84]) * mirror, 0.017)
         canvas.dot(WHITE, EYE * mirror, 0.108)
-        canvas.dot(BLACK, (EYE + [-0.012, 0.0, 0.012]) * mirror, 0.08)
-        glint = EYE * mirror + [-0.035, 0.04, 0] - HEAD
+        canvas.dot(BLACK, (EYE - [0.012, 0.0, -0.012]) * mirror, 0.08)
+        glint = EYE * mirror - [0.035, -0.04, 0] - HEAD
         canvas.dot(WHITE, HEAD + glint * (0.4 / length(glint)), 0.03)
     return canvas.rgb
 

@@ -15,8 +15,8 @@ if not __package__:  # run as a script: let the sibling imports below find this 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     __package__ = "scenes"
 
-from .duck import MARGIN, duck  # noqa: E402
-from .modelling import centred, turned, write_obj  # noqa: E402
+from .duck import MARGIN, duck
+from .modelling import centred, turned, write_obj
 
 DUCK_MATERIAL = """# duck.mtl: made by scenes/make_models.py
 newmtl duck
@@ -107,7 +107,7 @@ def make_bracket(folder: Path) -> None:
             beyond[side // 2] += 2 * (side % 2) - 1
             if np.all((beyond >= 0) & (beyond < solid.shape)) and solid[tuple(beyond)]:
                 continue
-            corners = [tuple(int(c) for c in cell + [k & 1, k >> 1 & 1, k >> 2]) for k in quads[side]]
+            corners = [tuple(int(c) for c in cell + np.array([k & 1, k >> 1 & 1, k >> 2])) for k in quads[side]]
             faces.append([used.setdefault(corner, len(used)) for corner in corners])
     vertices = np.array([[ticks[axis][corner[axis]] for axis in range(3)] for corner in used])
     top = vertices[:, 1] == 1.6

@@ -68,7 +68,8 @@ class OctahedralGrid:
         lattice[1::2, ::2] = (coarse[1:] + coarse[:-1]) / 2
         positive = np.arange(-self.n, self.n) >= 0
         falling = (positive[:, None] == positive[None, :])[:, :, None]
-        lattice[1::2, 1::2] = np.where(falling, coarse[1:, :-1] + coarse[:-1, 1:], coarse[1:, 1:] + coarse[:-1, :-1]) / 2
+        across = np.where(falling, coarse[1:, :-1] + coarse[:-1, 1:], coarse[1:, 1:] + coarse[:-1, :-1])
+        lattice[1::2, 1::2] = across / 2
         return fine, lattice.reshape(-1, 3)[fine.representatives]
 
     def surface(self, points: np.ndarray, uv: np.ndarray, margin: float) -> np.ndarray:
@@ -99,8 +100,8 @@ def length(vectors: np.ndarray) -> np.ndarray:
 
 def turned(points: np.ndarray, axis: int, half_tangent: float) -> np.ndarray:
     """`points` [..., 3] turned about coordinate axis `axis` by the angle whose half has this tangent."""
-    cosine = (1 - half_tangent**2) / (1 + half_tangent**2)
-    sine = 2 * half_tangent / (1 + half_tangent**2)
+    cosine = (1 - half_tangent * half_tangent) / (1 + half_tangent * half_tangent)
+    sine = 2 * half_tangent / (1 + half_tangent * half_tangent)
     second, third = (axis + 1) % 3, (axis + 2) % 3
     result = np.array(points, dtype=float)
     result[..., second] = cosine * points[..., second] - sine * points[..., third]
@@ -168,14 +169,6 @@ def flow(points: np.ndarray, faces: np.ndarray, field, density, rounds: int, eve
 def scatter(faces: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
     """Sum `values` [F] of each face over its vertices; [count]."""
     return np.bincount(faces.ravel(), np.repeat(values, 3), count)
-
-
-def vertex_normals(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Unit vertex normals weighted by area, [V, 3]."""
-    a, b, c = points[faces[:, 0]], points[faces[:, 1]], points[faces[:, 2]]
-    across = np.cross(b - a, c - a)
-    normals = np.stack([scatter(faces, across[:, k], len(points)) for k in range(3)], 1)
-    return normals / length(normals)[:, None]
 
 
 def centred(points: np.ndarray, radius: float) -> np.ndarray:

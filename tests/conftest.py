@@ -9,6 +9,8 @@ import pytest
 import tidr
 from tidr import runtime
 
+from .rows_plugin import pytest_addoption, pytest_configure  # noqa: F401
+
 
 @dataclass(frozen=True)
 class Backend:

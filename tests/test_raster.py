@@ -93,3 +93,283 @@ def test_hard_raster_equals_brute_force(f64, make):
             np.testing.assert_allclose(bary[view], expected.barycentrics, rtol=1e-6, atol=1e-6)
             covered += (expected.ids >= 0).sum()
     assert covered > 20_000
+
+
+@pytest.mark.row(124)
+def test_ten_thousand_binned_faces_equal_brute_force(f64):
+    scene = tidr.Scene()
+    mesh = tidr.Mesh(*tidr.icosphere(4))
+    scene.add_node("left", tidr.Node(mesh, (), None, (-0.4, 0.1, 0)))
+    scene.add_node("right", tidr.Node(mesh, (), None, (0.4, 0, 0.3), scale=0.8))
+    camera = tidr.Camera.look_at((0.2, 0.4, 3), (0, 0, 0), fov_y_degrees=50, width=72, height=50)
+    image = tidr.render(scene, camera, PLAIN)
+    expected = twin.draw(scene, camera, 72, 50)
+    assert scene["left"].mesh.topology.face_count * 2 > 10_000
+    np.testing.assert_array_equal(image.ids, expected.ids)
+    np.testing.assert_allclose(image.depth.numpy()[..., 0], expected.depth, rtol=1e-9)
+
+
+def interior(scene, camera, width: int, height: int, reach: float) -> tuple[np.ndarray, twin.Raster]:
+    """Pixels [H, W] whose triangle stays the same when pixel centres move by `reach` pixels; and the twin's picture."""
+    middle = twin.draw(scene, camera, width, height)
+    steady = np.ones_like(middle.ids, bool)
+    for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1), (0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7)):
+        moved = twin.draw(scene, camera, width, height, offset=(dx * reach, dy * reach))
+        steady &= moved.ids == middle.ids
+    return steady, middle
+
+
+def check_single_precision() -> None:
+    """Interior pixels agree; at most 0.1 % of all flip, and about as many to the left as to the right of the truth."""
+    pixels = flips = gained = lost = 0
+    for seed in range(0, 60, 3):
+        scene, cameras, width, height, _ = random_scene(seed, 0.1)
+        image = drawn(scene, cameras, width, height, False)
+        for view, camera in enumerate(cameras):
+            steady, expected = interior(scene, camera, width, height, 0.02)
+            ids, depth = image.ids[view], image.depth.numpy()[view, ..., 0]
+            wrong = ids != expected.ids
+            assert not (wrong & steady).any(), f"seed {seed}, view {view}"
+            same = ~wrong & steady
+            np.testing.assert_allclose(depth[same], expected.depth[same], rtol=2e-3)
+            close = np.abs(depth - expected.depth)[same] <= 1e-5 * expected.depth[same]
+            assert close.mean() > 0.97
+            pixels, flips = pixels + ids.size, flips + wrong.sum()
+            gained += (ids[wrong] > expected.ids[wrong]).sum()
+            lost += (ids[wrong] < expected.ids[wrong]).sum()
+    assert pixels > 8_000
+    assert flips <= 1e-3 * pixels
+    assert abs(int(gained) - int(lost)) <= 4 + 3 * np.sqrt(flips)
+
+
+@pytest.mark.row(16)
+def test_single_precision_differs_only_at_boundaries_on_cpu(f32):
+    check_single_precision()
+
+
+@pytest.mark.row(16)
+def test_single_precision_differs_only_at_boundaries_on_vulkan(vulkan):
+    check_single_precision()
+
+
+def gradients_of_a_render(scene, cameras, renderer) -> list[np.ndarray]:
+    target = np.full((len(cameras), 32, 32, 3), 0.3)
+    with tidr.Tape() as tape:
+        image = tidr.render(scene, cameras, renderer, 32, 32)
+        tape.add(tidr.losses.mse(image, target))
+        tape.add(tidr.losses.l1(image.alpha, np.full((len(cameras), 32, 32, 1), 0.5)))
+    return [image.rgb.numpy(), image.alpha.numpy(), *(p.grad_numpy() for p in scene.parameters().values())]
+
+
+@pytest.mark.parametrize("edges", ["none", "antialias", "soft"])
+def test_the_same_render_twice_is_equal_bit_for_bit(f32, edges):
+    scene = everything()
+    cameras = tidr.orbit(3, 3.2, width=32, height=32, fov_y_degrees=45)
+    renderer = tidr.Rasterizer(edges=edges, sigma=1e-3)
+    first = gradients_of_a_render(scene, cameras, renderer)
+    gradients_of_a_render(scene, cameras[:1], renderer)
+    for one, two in zip(first, gradients_of_a_render(scene, cameras, renderer), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_the_order_of_triangles_only_renames_them(f64):
+    rng = np.random.default_rng(3)
+    for seed in (1, 7, 13):
+        scene, cameras, width, height, _ = random_scene(seed, 0.01)
+        vertices, faces = scene["soup"].vertices.numpy(), scene["soup"].faces
+        order = rng.permutation(len(faces))
+        shuffled = tidr.Scene()
+        shuffled.add_node("root", scene["root"])
+        other = scene["soup"]
+        node = tidr.Node(tidr.Mesh(vertices, faces[order]), (), "root", (0, 0, 0), other.rotation.numpy())
+        shuffled.add_node("soup", node)
+        shuffled.add_node("blob", scene["blob"])
+        first, second = drawn(scene, cameras, width, height, False), drawn(shuffled, cameras, width, height, False)
+        renamed = np.concatenate([order, np.arange(len(faces), len(faces) + 80), [-1]])
+        np.testing.assert_array_equal(renamed[second.ids], first.ids)
+        np.testing.assert_array_equal(second.depth.numpy(), first.depth.numpy())
+
+
+def test_equally_near_triangles_go_to_the_lower_id(f64):
+    ties = 0
+    for seed in range(10):
+        scene, cameras, width, height, _ = tie_scene(seed)
+        faces = scene["flat"].faces
+        turned = tidr.Scene()
+        turned.add_node("flat", tidr.Node(tidr.Mesh(scene["flat"].vertices.numpy(), faces[::-1])))
+        first, second = drawn(scene, cameras, width, height, False), drawn(turned, cameras, width, height, False)
+        other = np.where(second.ids >= 0, len(faces) - 1 - second.ids, -1)
+        assert (first.ids <= other).all()
+        np.testing.assert_array_equal(first.depth.numpy(), second.depth.numpy())
+        ties += (first.ids < other).sum()
+    assert ties > 200
+
+
+@pytest.mark.row(17)
+@pytest.mark.row(4)
+def test_interpolation_is_perspective_correct(backend):
+    # A floor y = -1 that carries its own x and z: every pixel's ray meets it at t = -1 / ray.y.
+    floor = np.array([[-9, -1, 2], [9, -1, 2], [9, -1, -40], [-9, -1, -40]], float)
+    scene = tidr.Scene()
+    mesh = tidr.Mesh(floor, [[0, 1, 2], [0, 2, 3]], attributes={"place": floor}, uvs=floor[:, [0, 2]] / 8)
+    scene.add_node("floor", tidr.Node(mesh))
+    camera = tidr.Camera((0, 0, 0), (1, 0, 0, 0), (20, 20), (12, 6), 24, 18)
+    image = tidr.render(scene, camera, PLAIN)
+    columns, rows = np.meshgrid(np.arange(24) + 0.5, np.arange(18) + 0.5)
+    rays = np.stack([(columns - 12) / 20, -(rows - 6) / 20, -np.ones_like(rows)], -1)
+    hits = rays * (-1 / rays[..., 1:2])
+    seen = (rays[..., 1] < 0) & (np.abs(hits[..., 0]) < 8.99) & (hits[..., 2] > -39.9)
+    rtol = 1e-11 if backend.precision == 64 else 2e-4
+    assert seen.sum() > 150
+    np.testing.assert_allclose(image.channel("place").numpy()[seen], hits[seen], rtol=rtol, atol=rtol * 10)
+    np.testing.assert_allclose(image.depth.numpy()[seen][:, 0], -hits[seen][:, 2], rtol=rtol)
+    np.testing.assert_allclose(image.uv.numpy()[seen], hits[seen][:, [0, 2]] / 8, rtol=rtol, atol=rtol * 10)
+    np.testing.assert_allclose(image.normal.numpy()[seen], [[0, 1, 0]] * seen.sum(), atol=1e-6)
+    np.testing.assert_allclose(image.barycentrics.numpy()[seen].sum(-1), 1, rtol=1e-5)
+    assert (image.depth.numpy()[rays[..., 1] > 0] == 0).all()
+
+
+def facets() -> tidr.Scene:
+    """Three triangles of constant colour, two dark and one white, the white one in front (after the survey's figure)."""
+    corners = [[-1, -1, 0], [0.6, -0.9, 0], [-0.3, 0.9, 0], [-0.4, -0.7, 0.5], [1, -0.6, 0.5], [0.5, 0.8, 0.5]]
+    corners += [[-0.9, 0.9, -0.4], [0.9, 0.95, -0.4], [0.1, -0.8, -0.4]]
+    scene = tidr.Scene(tidr.Film(24, 24, (0.1, 0.2, 0.3)))
+    scene.add_material("dark", tidr.Material("lambert", albedo=0.2))
+    scene.add_material("white", tidr.Material("lambert", albedo=1.0))
+    mesh = tidr.Mesh(np.array(corners), np.arange(9).reshape(3, 3), face_materials=[0, 1, 0])
+    scene.add_node("facets", tidr.Node(mesh, ("dark", "white")))
+    scene.add_light("sky", tidr.AmbientLight(1.0))
+    scene.add_camera("front", tidr.Camera.look_at((0, 0, 3), (0, 0, 0), fov_y_degrees=45, width=24, height=24))
+    return scene
+
+
+@pytest.mark.row(5)
+def test_constant_colours_give_exactly_zero_except_at_treated_edges(backend):
+    scene = facets()
+    target = np.random.default_rng(0).uniform(size=(24, 24, 3))
+    for edges, moves in (("none", False), ("antialias", True), ("soft", True)):
+        with tidr.Tape() as tape:
+            image = tidr.render(scene, renderer=tidr.Rasterizer(edges=edges, sigma=1e-3, gamma=1e-2))
+            tape.add(tidr.losses.mse(image, target))
+        assert scene["facets"].vertices.grad_numpy().any() == moves, edges
+        assert ("facets.vertices" in tape.zero_gradients()) != moves
+        assert scene["white"].parameters()["albedo"].grad_numpy().all()
+        assert set(np.unique(image.rgb.numpy()[..., 0].round(5))) == {0.1, 0.2, 1.0} or moves
+
+
+CHANNELS = ("rgb", "depth", "normal", "uv", "barycentrics", "heat")
+
+
+@pytest.mark.row(4)
+@pytest.mark.row(16)
+@pytest.mark.row(17)
+@pytest.mark.row(118)
+@pytest.mark.parametrize("orthographic", [False, True])
+def test_every_channel_is_differentiable_inside_triangles(backend, orthographic):
+    scene = everything(orthographic=orthographic)
+    camera = scene["front"]
+    steady, found = interior(scene, camera, 32, 32, 0.25)
+    steady &= found.ids >= 0
+    assert steady.sum() > 200
+    rng = np.random.default_rng(1)
+    common = [scene["left"].vertices, scene["right"].rotation, scene["table"].scale, camera.position, camera.focal]
+    own = {"rgb": scene["left"].mesh.colors, "uv": scene["right"].mesh.uvs, "heat": scene["left"].mesh.attributes["heat"]}
+    common += [camera.principal_point, scene["table"].translation]
+    for channel in CHANNELS:
+        weights = rng.normal(size=(32, 32, {"depth": 1, "uv": 2, "heat": 2}.get(channel, 3))) * steady[..., None]
+        renderer = tidr.Rasterizer(edges="none", channels=(channel,))
+        arrays = [*common, *([own[channel]] if channel in own else [])]
+        directional_check(
+            lambda renderer=renderer, channel=channel, weights=weights: weighted(
+                tidr.render(scene, camera, renderer).channel(channel), weights
+            ),
+            arrays,
+            backend,
+            seed=2,
+            directions=1,
+        )
+
+
+def test_the_footprint_of_a_pixel_is_the_slope_of_uv(f64):
+    # A trilinear texture whose level k holds the value k shows the footprint's level; here uv slopes by differences.
+    from tidr.buffer import Buffer
+    from tidr.kernels.raster.footprint import footprint
+    from tidr.renderers import geometry
+    from tidr.renderers.entries import project_vertices
+    from tidr.renderers.views import Views
+    from tidr.renderers.visibility import find
+
+    scene = everything()
+    camera = scene["front"]
+    packed = geometry.pack(scene)
+    world, views = geometry.world(scene, packed), Views([camera], 32, 32)
+    screen = project_vertices(world, views)
+    entries = find(world, views, screen, False).entries
+    out = Buffer((entries.capacity, 4))
+    footprint(
+        entries.count, 32, 32, world.positions.rows, entries.pixel.ndarray, entries.face.ndarray, packed.triangles,
+        screen.value, packed.uv_corners, world.uvs.value, out.ndarray,
+    )  # fmt: skip
+    pixel, face = (b.ndarray.to_numpy()[: entries.count] for b in (entries.pixel, entries.face))
+    flat, triangles = screen.numpy(), packed.triangles.to_numpy()
+    uvs = world.uvs.numpy()[packed.uv_corners.to_numpy()[face]]  # [n, corner, 2]
+    ids, slopes = np.full((32, 32), -1), []
+    ids.reshape(-1)[pixel] = face
+    x, y = np.meshgrid(np.arange(32) + 0.5, np.arange(32) + 0.5)
+    for dx, dy in ((1e-4, 0), (0, 1e-4)):
+        above, below = (twin.barycentrics(flat, triangles, ids, x + s * dx, y + s * dy) for s in (1, -1))
+        slopes.append(np.einsum("nk,nkc->nc", (above - below)[ids >= 0] / 2e-4, uvs))
+    np.testing.assert_allclose(out.ndarray.to_numpy()[: entries.count], np.concatenate(slopes, 1), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.row(118)
+def test_gradients_of_instances_add_up(f64):
+    vertices, faces = blob(5)
+    places = [((-0.7, 0, 0), (1, 0.2, 0, 0), 0.7), ((0.7, 0.2, 0.3), (0.5, 0, 1, 0), (0.5, 0.8, 0.6))]
+    target = np.full((32, 32, 3), 0.4)
+
+    def build(meshes) -> tidr.Scene:
+        scene = tidr.Scene()
+        for k, (mesh, place) in enumerate(zip(meshes, places, strict=True)):
+            scene.add_node(f"n{k}", tidr.Node(mesh, (), None, *place))
+        scene.add_light("sun", tidr.DirectionalLight((0, -0.5, -1), 3.0))
+        scene.add_camera("front", tidr.Camera.look_at((0, 0, 3), (0, 0, 0), fov_y_degrees=50, width=32, height=32))
+        return scene
+
+    shared, apart = tidr.Mesh(vertices, faces), [tidr.Mesh(vertices, faces), tidr.Mesh(vertices, faces)]
+    images = []
+    for meshes in ([shared, shared], apart):
+        scene = build(meshes)
+        with tidr.Tape() as tape:
+            image = tidr.render(scene)
+            tape.add(tidr.losses.mse(image, target))
+        images.append(image.rgb.numpy())
+    assert list(build([shared, shared]).parameters("*.vertices")) == ["n0.vertices"]
+    np.testing.assert_array_equal(*images)
+    total = apart[0].vertices.grad_numpy() + apart[1].vertices.grad_numpy()
+    assert np.abs(total).max() > 0
+    np.testing.assert_allclose(shared.vertices.grad_numpy(), total, rtol=1e-10, atol=1e-14)
+
+
+def test_a_batch_holds_the_single_views(f64):
+    scene = everything()
+    cameras = tidr.orbit(3, 3.2, width=20, height=28, fov_y_degrees=45)
+    names = ("rgb", "alpha", "depth", "normal", "uv", "barycentrics", "ids")
+    for edges in ("none", "antialias", "soft"):
+        renderer = tidr.Rasterizer(edges=edges, sigma=1e-3)
+        batch = tidr.render(scene, cameras, renderer)
+        for view, camera in enumerate(cameras):
+            single = tidr.render(scene, camera, renderer)
+            assert single.rgb.shape == (28, 20, 3)
+            for name in names:
+                np.testing.assert_allclose(batch.channel(name).numpy()[view], single.channel(name).numpy(), atol=1e-12)
+
+
+def test_materials_of_faces_are_kept_apart(f64):
+    scene = facets()
+    image = tidr.render(scene, renderer=tidr.Rasterizer(edges="none"))
+    color = np.array([0.2, 1.0, 0.2, np.nan])[image.ids]
+    hit = image.ids >= 0
+    np.testing.assert_allclose(image.rgb.numpy()[hit], np.repeat(color[hit][:, None], 3, 1), rtol=1e-12)
+    np.testing.assert_allclose(image.rgb.numpy()[~hit], [[0.1, 0.2, 0.3]] * int((~hit).sum()))
+    np.testing.assert_array_equal(image.alpha.numpy()[..., 0], hit)

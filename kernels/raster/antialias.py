@@ -102,8 +102,8 @@ def detect(
     faces: ti.i32,
     width: ti.i32,
     height: ti.i32,
-    face: A2,
-    nearest: A2,
+    face: A1,
+    nearest: A1,
     triangles: A2,
     screen: A2,
     flags: A1,
@@ -113,13 +113,13 @@ def detect(
     """alpha and code [pixels, 2] of every pixel's pair with its right (0) and lower (1) neighbour."""
     for row, column in ti.ndrange(views * height, width):
         pixel, view, own_row = row * width + column, row // height, row % height
-        face0 = face[row, column]
+        face0 = face[pixel]
         for axis in ti.static(range(2)):
             alpha[pixel, axis] = 0.0
             code[pixel, axis] = -1
             other_row, other_column = row + axis, column + 1 - axis
             if own_row + axis < height and other_column < width:
-                face1 = face[other_row, other_column]
+                face1 = face[other_row * width + other_column]
                 if face0 != face1:
                     bits0, bits1 = 0, 0
                     if face0 != NOTHING:
@@ -129,7 +129,7 @@ def detect(
                     if bits0 != 0 or bits1 != 0:
                         found, which = share(
                             view, vertices, faces, own_row, column, own_row + axis, other_column, axis, bits0, bits1,
-                            face0, face1, nearest[row, column], nearest[other_row, other_column], triangles, screen,
+                            face0, face1, nearest[pixel], nearest[other_row * width + other_column], triangles, screen,
                         )  # fmt: skip
                         alpha[pixel, axis] = found
                         code[pixel, axis] = which

@@ -71,14 +71,14 @@ def set_up(
     triangles: A2,
     screen: A2,
     cameras: A2,
-    polygon: A2,
-    box: A2,
+    polygon: A1,
+    box: A1,
     tile_count: A1,
 ):
     """Screen polygon, depth plane and pixel box of every triangle in every view; counts triangles per tile.
 
-    cameras [views, 3] holds perspective (1 or 0), near, far. polygon [views * F, 11]: x, y of 4 corners, then the
-    nearness at corner 0 and its slope along x and y. box [views * F, 5]: corner count (0: not drawn, negative: turned
+    cameras [views, 3] holds perspective (1 or 0), near, far. polygon [views * F * 11]: x, y of 4 corners, then the
+    nearness at corner 0 and its slope along x and y. box [views * F * 5]: corner count (0: not drawn, negative: turned
     away), first and last column, first and last row, grown by `margin` pixels and `growth` of the triangle's extent.
     With whole = 1 triangles that cross the near plane are left out instead of clipped.
     """
@@ -100,7 +100,7 @@ def set_up(
                 corners[k, c] = screen[ids[k], c]
         elif whole == 0 and (screen[ids[0], 3] >= near or screen[ids[1], 3] >= near or screen[ids[2], 3] >= near):
             count, corners = clip_polygon(screen, ids, near)
-        box[i, 0] = 0
+        box[5 * i + 0] = 0
         if count >= 3:
             if count == 3:
                 for c in ti.static(range(4)):
@@ -127,18 +127,18 @@ def set_up(
                     dx1, dy1, dk1 = dx2, dy2, dk2
                     dx2, dy2, dk2 = x[3] - x[0], y[3] - y[0], key[3] - key[0]
                 for k in ti.static(range(4)):
-                    polygon[i, 2 * k] = x[k]
-                    polygon[i, 2 * k + 1] = y[k]
-                polygon[i, 8] = key[0]
-                polygon[i, 9] = (dk1 * dy2 - dk2 * dy1) / signed
-                polygon[i, 10] = (dk2 * dx1 - dk1 * dx2) / signed
-                box[i, 0] = count
+                    polygon[11 * i + 2 * k] = x[k]
+                    polygon[11 * i + 2 * k + 1] = y[k]
+                polygon[11 * i + 8] = key[0]
+                polygon[11 * i + 9] = (dk1 * dy2 - dk2 * dy1) / signed
+                polygon[11 * i + 10] = (dk2 * dx1 - dk1 * dx2) / signed
+                box[5 * i + 0] = count
                 if area > 0.0:
-                    box[i, 0] = -count
-                box[i, 1], box[i, 2] = ti.cast(x0, ti.i32), ti.cast(x1, ti.i32)
-                box[i, 3], box[i, 4] = ti.cast(y0, ti.i32), ti.cast(y1, ti.i32)
-                for ty in range(box[i, 3] // TILE, box[i, 4] // TILE + 1):
-                    for tx in range(box[i, 1] // TILE, box[i, 2] // TILE + 1):
+                    box[5 * i + 0] = -count
+                box[5 * i + 1], box[5 * i + 2] = ti.cast(x0, ti.i32), ti.cast(x1, ti.i32)
+                box[5 * i + 3], box[5 * i + 4] = ti.cast(y0, ti.i32), ti.cast(y1, ti.i32)
+                for ty in range(box[5 * i + 3] // TILE, box[5 * i + 4] // TILE + 1):
+                    for tx in range(box[5 * i + 1] // TILE, box[5 * i + 2] // TILE + 1):
                         tile_count[(view * tiles_y + ty) * tiles_x + tx + 1] += 1
 
 
@@ -154,7 +154,7 @@ def scan(count: ti.i32, values: A1):
 
 @ti.kernel
 def fill_tiles(
-    views: ti.i32, faces: ti.i32, width: ti.i32, height: ti.i32, box: A2, tile_start: A1, cursor: A1, tile_faces: A1
+    views: ti.i32, faces: ti.i32, width: ti.i32, height: ti.i32, box: A1, tile_start: A1, cursor: A1, tile_faces: A1
 ):
     """tile_faces[tile_start[t]:tile_start[t + 1]] = the triangles that may touch tile t, in any order."""
     tiles_x = (width + TILE - 1) // TILE
@@ -162,10 +162,10 @@ def fill_tiles(
     for t in range(views * tiles_x * tiles_y):
         cursor[t] = tile_start[t]
     for i in range(views * faces):
-        if box[i, 0] != 0:
+        if box[5 * i + 0] != 0:
             view, f = i // faces, i % faces
-            for ty in range(box[i, 3] // TILE, box[i, 4] // TILE + 1):
-                for tx in range(box[i, 1] // TILE, box[i, 2] // TILE + 1):
+            for ty in range(box[5 * i + 3] // TILE, box[5 * i + 4] // TILE + 1):
+                for tx in range(box[5 * i + 1] // TILE, box[5 * i + 2] // TILE + 1):
                     slot = ti.atomic_add(cursor[(view * tiles_y + ty) * tiles_x + tx], 1)
                     tile_faces[slot] = f
 
@@ -173,8 +173,8 @@ def fill_tiles(
 @ti.func
 def edge_terms(polygon: ti.template(), i, a, b, orientation):
     """Start and direction of edge a-b for `inside`, from its lexicographically lower end."""
-    ax, ay = polygon[i, 2 * a], polygon[i, 2 * a + 1]
-    bx, by = polygon[i, 2 * b], polygon[i, 2 * b + 1]
+    ax, ay = polygon[11 * i + 2 * a], polygon[11 * i + 2 * a + 1]
+    bx, by = polygon[11 * i + 2 * b], polygon[11 * i + 2 * b + 1]
     sign = orientation
     if bx < ax or (bx == ax and by < ay):
         ax, ay, bx, by = bx, by, ax, ay
@@ -197,33 +197,38 @@ def cover_tile(
     x1,
     y0,
     y1,
-    row0,
+    pixel0,
+    width,
     far_key,
     nearest: ti.template(),
     face: ti.template(),
 ):
     """Draw triangle i into the pixels [y0, y1] x [x0, x1] of the depth and id buffers."""
     orientation = -1.0
-    if box[i, 0] < 0:
+    corners = box[5 * i]
+    if corners < 0:
         orientation = 1.0
     e0 = edge_terms(polygon, i, 0, 1, orientation)
     e1 = edge_terms(polygon, i, 1, 2, orientation)
     e2 = edge_terms(polygon, i, 2, 0, orientation)
     e3 = ti.Vector([0.0, 0.0, 0.0, 0.0])
-    if ti.abs(box[i, 0]) == 4:
+    if ti.abs(corners) == 4:
         e2 = edge_terms(polygon, i, 2, 3, orientation)
         e3 = edge_terms(polygon, i, 3, 0, orientation)
+    origin_x, origin_y = polygon[11 * i], polygon[11 * i + 1]
+    key0, slope_x, slope_y = polygon[11 * i + 8], polygon[11 * i + 9], polygon[11 * i + 10]
     for row in range(y0, y1 + 1):
         y = row + 0.5
         for column in range(x0, x1 + 1):
             x = column + 0.5
-            if edge_value(e0, x, y) >= 0 and edge_value(e1, x, y) >= 0 and edge_value(e2, x, y) >= 0:
-                if edge_value(e3, x, y) >= 0:
-                    key = polygon[i, 8] + polygon[i, 9] * (x - polygon[i, 0]) + polygon[i, 10] * (y - polygon[i, 1])
-                    old = nearest[row0 + row, column]
-                    if key >= far_key and (key > old or (key == old and f < face[row0 + row, column])):
-                        nearest[row0 + row, column] = key
-                        face[row0 + row, column] = f
+            low = ti.min(edge_value(e0, x, y), edge_value(e1, x, y), edge_value(e2, x, y), edge_value(e3, x, y))
+            if low >= 0.0:
+                key = key0 + slope_x * (x - origin_x) + slope_y * (y - origin_y)
+                pixel = pixel0 + row * width + column
+                old = nearest[pixel]
+                if key >= far_key and (key > old or (key == old and f < face[pixel])):
+                    nearest[pixel] = key
+                    face[pixel] = f
 
 
 @ti.kernel
@@ -233,33 +238,33 @@ def cover(
     width: ti.i32,
     height: ti.i32,
     cameras: A2,
-    polygon: A2,
-    box: A2,
+    polygon: A1,
+    box: A1,
     tile_start: A1,
     tile_faces: A1,
-    nearest: A2,
-    face: A2,
+    nearest: A1,
+    face: A1,
 ):
-    """One thread a tile: nearest [views * H, W] and face [views * H, W] (NOTHING where empty)."""
+    """One thread a tile: nearest and face, both [views * H * W] (NOTHING where empty)."""
     tiles_x = (width + TILE - 1) // TILE
     tiles_y = (height + TILE - 1) // TILE
     ti.loop_config(block_dim=4)
     for t in range(views * tiles_x * tiles_y):
         view, ty, tx = t // (tiles_x * tiles_y), t // tiles_x % tiles_y, t % tiles_x
-        row0 = view * height
+        pixel0 = view * height * width
         left, right = tx * TILE, ti.min(tx * TILE + TILE, width) - 1
         top, bottom = ty * TILE, ti.min(ty * TILE + TILE, height) - 1
         for row in range(top, bottom + 1):
             for column in range(left, right + 1):
-                nearest[row0 + row, column] = BEHIND_ALL
-                face[row0 + row, column] = NOTHING
+                nearest[pixel0 + row * width + column] = BEHIND_ALL
+                face[pixel0 + row * width + column] = NOTHING
         far_key = nearness(cameras[view, 2], cameras[view, 2], ti.cast(cameras[view, 0], ti.i32))
         for k in range(tile_start[t], tile_start[t + 1]):
             f = tile_faces[k]
             i = view * faces + f
-            x0, x1 = ti.max(box[i, 1], left), ti.min(box[i, 2], right)
-            y0, y1 = ti.max(box[i, 3], top), ti.min(box[i, 4], bottom)
-            cover_tile(polygon, box, i, f, x0, x1, y0, y1, row0, far_key, nearest, face)
+            x0, x1 = ti.max(box[5 * i + 1], left), ti.min(box[5 * i + 2], right)
+            y0, y1 = ti.max(box[5 * i + 3], top), ti.min(box[5 * i + 4], bottom)
+            cover_tile(polygon, box, i, f, x0, x1, y0, y1, pixel0, width, far_key, nearest, face)
 
 
 @ti.kernel
@@ -269,36 +274,36 @@ def cover_by_pixel(
     width: ti.i32,
     height: ti.i32,
     cameras: A2,
-    polygon: A2,
-    box: A2,
+    polygon: A1,
+    box: A1,
     tile_start: A1,
     tile_faces: A1,
-    nearest: A2,
-    face: A2,
+    nearest: A1,
+    face: A1,
 ):
     """`cover` with one thread a pixel, for GPUs."""
     tiles_x = (width + TILE - 1) // TILE
     tiles_y = (height + TILE - 1) // TILE
     for view, row, column in ti.ndrange(views, height, width):
-        row0 = view * height
-        nearest[row0 + row, column] = BEHIND_ALL
-        face[row0 + row, column] = NOTHING
+        pixel0 = view * height * width
+        nearest[pixel0 + row * width + column] = BEHIND_ALL
+        face[pixel0 + row * width + column] = NOTHING
         far_key = nearness(cameras[view, 2], cameras[view, 2], ti.cast(cameras[view, 0], ti.i32))
         t = (view * tiles_y + row // TILE) * tiles_x + column // TILE
         for k in range(tile_start[t], tile_start[t + 1]):
             f = tile_faces[k]
             i = view * faces + f
-            if box[i, 1] <= column and column <= box[i, 2] and box[i, 3] <= row and row <= box[i, 4]:
-                cover_tile(polygon, box, i, f, column, column, row, row, row0, far_key, nearest, face)
+            if box[5 * i + 1] <= column and column <= box[5 * i + 2] and box[5 * i + 3] <= row and row <= box[5 * i + 4]:
+                cover_tile(polygon, box, i, f, column, column, row, row, pixel0, width, far_key, nearest, face)
 
 
 @ti.kernel
-def count_entries(rows: ti.i32, width: ti.i32, face: A2, row_start: A1):
+def count_entries(rows: ti.i32, width: ti.i32, face: A1, row_start: A1):
     """row_start[row + 1] = covered pixels of the row."""
     for row in range(rows):
         count = 0
         for column in range(width):
-            if face[row, column] != NOTHING:
+            if face[row * width + column] != NOTHING:
                 count += 1
         row_start[row + 1] = count
         if row == 0:
@@ -306,14 +311,14 @@ def count_entries(rows: ti.i32, width: ti.i32, face: A2, row_start: A1):
 
 
 @ti.kernel
-def list_entries(rows: ti.i32, width: ti.i32, face: A2, row_start: A1, pixel: A1, entry_face: A1, pixel_entry: A1):
+def list_entries(rows: ti.i32, width: ti.i32, face: A1, row_start: A1, pixel: A1, entry_face: A1, pixel_entry: A1):
     """One entry per covered pixel, in scan order: its pixel (row * W + column) and triangle; and back."""
     for row in range(rows):
         entry = row_start[row]
         for column in range(width):
             pixel_entry[row * width + column] = -1
-            if face[row, column] != NOTHING:
+            if face[row * width + column] != NOTHING:
                 pixel[entry] = row * width + column
-                entry_face[entry] = face[row, column]
+                entry_face[entry] = face[row * width + column]
                 pixel_entry[row * width + column] = entry
                 entry += 1

@@ -126,10 +126,10 @@ def reach_tile(
     ids = ti.Vector([triangles[f, 0] + base, triangles[f, 1] + base, triangles[f, 2] + base])
     w = ti.Vector([screen[ids[k], 2] for k in ti.static(range(3))])
     depth = ti.Vector([screen[ids[k], 3] for k in ti.static(range(3))])
-    px = ti.Vector([polygon[i, 0], polygon[i, 2], polygon[i, 4]])
-    py = ti.Vector([polygon[i, 1], polygon[i, 3], polygon[i, 5]])
+    px = ti.Vector([polygon[11 * i + 0], polygon[11 * i + 2], polygon[11 * i + 4]])
+    py = ti.Vector([polygon[11 * i + 1], polygon[11 * i + 3], polygon[11 * i + 5]])
     orientation = -1.0
-    if box[i, 0] < 0:
+    if box[5 * i + 0] < 0:
         orientation = 1.0
     e0 = edge_terms(polygon, i, 0, 1, orientation)
     e1 = edge_terms(polygon, i, 1, 2, orientation)
@@ -163,8 +163,8 @@ def find(
     cameras: A2,
     triangles: A2,
     screen: A2,
-    polygon: A2,
-    box: A2,
+    polygon: A1,
+    box: A1,
     tile_start: A1,
     tile_faces: A1,
     count: A1,
@@ -186,7 +186,7 @@ def find(
             for k in range(tile_start[t], tile_start[t + 1]):
                 f = tile_faces[k]
                 i = view * faces + f
-                if box[i, 1] <= column and column <= box[i, 2] and box[i, 3] <= row and row <= box[i, 4]:
+                if box[5 * i + 1] <= column and column <= box[5 * i + 2] and box[5 * i + 3] <= row and row <= box[5 * i + 4]:
                     reach_tile(
                         triangles, screen, box, polygon, i, f, view * vertices, column, column, row, row, pixel0,
                         width, limit, mode, reach, ti.cast(cameras[view, 0], ti.i32), cameras[view, 2], count, face, key,
@@ -204,8 +204,8 @@ def find(
             for k in range(tile_start[t], tile_start[t + 1]):
                 f = tile_faces[k]
                 i = view * faces + f
-                x0, x1 = ti.max(box[i, 1], left), ti.min(box[i, 2], right)
-                y0, y1 = ti.max(box[i, 3], top), ti.min(box[i, 4], bottom)
+                x0, x1 = ti.max(box[5 * i + 1], left), ti.min(box[5 * i + 2], right)
+                y0, y1 = ti.max(box[5 * i + 3], top), ti.min(box[5 * i + 4], bottom)
                 reach_tile(
                     triangles, screen, box, polygon, i, f, view * vertices, x0, x1, y0, y1, pixel0, width, limit, mode,
                     reach, ti.cast(cameras[view, 0], ti.i32), cameras[view, 2], count, face, key,

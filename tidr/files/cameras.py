@@ -192,7 +192,7 @@ def looks_premultiplied(frames: Sequence[Frame], limits: Limits = DEFAULT) -> bo
             sums[side] += picture[chosen][:, :3].sum(dtype=np.float64)
             counts[side] += chosen.sum()
     faint, dense = sums / np.maximum(counts, 1)
-    return bool(counts.all()) and faint < 0.5 * dense
+    return bool(counts.all() and faint < 0.5 * dense)
 
 
 def _frame(

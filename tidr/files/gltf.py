@@ -44,14 +44,21 @@ def read_gltf(path: Path, limits: Limits = DEFAULT) -> MeshData:
     colours. Corners without a uv get (0, 0); normals count only when every primitive has them.
     """
     gltf = Gltf(path, limits)
-    placed = list(_placed_meshes(gltf))
-    total = sum(_size(gltf, mesh) for mesh, _ in placed)
+    shown, parents = _shown_nodes(gltf)
+    meshes = _meshes(gltf, shown)
+    total = sum(_size(gltf, mesh) for mesh in meshes.values())
     check_count(str(path), "vertices and corners, instances included,", total, limits.vertices + limits.faces)
+    node_to_root: dict[int, np.ndarray] = {}
     parts, passed_by = [], 0
-    for mesh, matrix in placed:
-        found, others = _parts(gltf, mesh, matrix)
-        parts += found
-        passed_by += others
+    for node in shown:
+        matrix = _matrix(gltf, node)
+        if parents[node] is not None:
+            matrix = node_to_root[parents[node]] @ matrix
+        node_to_root[node] = check_finite(gltf.at(f"nodes[{node}]"), "transform row", matrix)
+        if node in meshes:
+            found, others = _parts(gltf, meshes[node], matrix)
+            parts += found
+            passed_by += others
     if passed_by:
         warnings.warn(f"{path}: {passed_by} primitives of points or lines passed by", MeshWarning, stacklevel=4)
     if not parts:
@@ -59,8 +66,8 @@ def read_gltf(path: Path, limits: Limits = DEFAULT) -> MeshData:
     return _join(gltf, parts)
 
 
-def _placed_meshes(gltf: Gltf) -> Iterator[tuple[int, np.ndarray]]:
-    """The index of each mesh in the scene with its node_to_root matrix [4, 4]."""
+def _shown_nodes(gltf: Gltf) -> tuple[list[int], dict[int, int | None]]:
+    """The nodes of the default scene, parents first, and the parent of every node."""
     nodes = gltf.get(gltf.json, "nodes", list, "", [])
     parents: dict[int, int | None] = dict.fromkeys(range(len(nodes)))
     for index in range(len(nodes)):
@@ -72,16 +79,18 @@ def _placed_meshes(gltf: Gltf) -> Iterator[tuple[int, np.ndarray]]:
             parents[child] = index
     order = check_tree(gltf.at("nodes"), parents, gltf.limits)
     shown = _shown_roots(gltf, parents)
-    to_root: dict[int, np.ndarray] = {}
     for index in order:
-        node, here = gltf.item("nodes", index, "nodes")
-        parent = parents[index]
-        if (parent is None and index not in shown) or (parent is not None and parent not in to_root):
-            continue
-        to_root[index] = (np.eye(4) if parent is None else to_root[parent]) @ _matrix(gltf, node, here)
-        check_finite(gltf.at(here), "transform row", to_root[index])
-        if "mesh" in node:
-            yield integer(node["mesh"], gltf.at(f"{here}.mesh")), to_root[index]
+        if parents[index] in shown:
+            shown.add(index)
+    return [index for index in order if index in shown], parents
+
+
+def _meshes(gltf: Gltf, shown: list[int]) -> dict[int, int]:
+    """The mesh of each shown node that has one."""
+    nodes = {index: gltf.item("nodes", index, "nodes")[0] for index in shown}
+    return {
+        index: integer(node["mesh"], gltf.at(f"nodes[{index}].mesh")) for index, node in nodes.items() if "mesh" in node
+    }
 
 
 def _shown_roots(gltf: Gltf, parents: dict[int, int | None]) -> set[int]:
@@ -98,8 +107,9 @@ def _shown_roots(gltf: Gltf, parents: dict[int, int | None]) -> set[int]:
     return roots
 
 
-def _matrix(gltf: Gltf, node: dict, here: str) -> np.ndarray:
+def _matrix(gltf: Gltf, index: int) -> np.ndarray:
     """node_to_parent [4, 4] of a node's matrix, or of its translation, rotation (x, y, z, w) and scale."""
+    node, here = gltf.item("nodes", index, "nodes")
     if "matrix" in node:
         matrix = numbers(node["matrix"], gltf.at(f"{here}.matrix"), 16).reshape(4, 4).T
         if not np.allclose(matrix[3], [0, 0, 0, 1], atol=1e-6):

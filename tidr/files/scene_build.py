@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from tidr.errors import TidrError
 from tidr.parameter import nearest
 from tidr.scene.camera import Camera
 from tidr.scene.graph import MAX_DEPTH, Film, Node, Scene
@@ -62,13 +61,13 @@ class Files:
     faults: Faults
     meshes: dict[Path, MeshData] = field(default_factory=dict)
 
-    def find(self, key: Sequence[object], name: str, folder: bool = False) -> Path | None:
-        """The file that the value of `key` names (folder: a folder will do, when the user gave it)."""
+    def find(self, key: Sequence[object], name: str, later: bool = False) -> Path | None:
+        """The file that the value of `key` names; one needed `later` may be missing, or, when given, be a folder."""
         with self.faults.under(key):
             if not any(tuple(key[: len(mine)]) == mine for mine in self.given):
-                return resolve(self.root, name, "")
+                return resolve(self.root, name, "", must_exist=not later)
             path = Path(name).expanduser()
-            return path.resolve() if folder and path.is_dir() else check_file(path, self.limits).resolve()
+            return path.resolve() if later and path.is_dir() else check_file(path, self.limits).resolve()
         return None
 
     def mesh(self, path: Path) -> MeshData:
@@ -303,5 +302,3 @@ def _free_name(scene: Scene, wanted: str) -> str:
         name, number = f"{wanted}_{number}", number + 1
     return name
 
-
-__all__ = ["Files", "TidrError", "build"]

@@ -90,9 +90,10 @@ def find_scene(name_or_path: str | Path) -> Path:
         return known[text]
     try:
         path = Path(name_or_path).expanduser()
-        if path.is_dir() and (path / "transforms.json").is_file():
-            return path / "transforms.json"
         if path.is_dir():
+            for name in ("transforms.json", "transforms_train.json"):
+                if (path / name).is_file():
+                    return path / name
             raise FileError(path, "is a folder without transforms.json", "give a scene file, a mesh or such a folder")
         missing = not path.exists()
     except (OSError, RuntimeError, ValueError) as error:
@@ -140,7 +141,8 @@ def _read(path: Path, limits: Limits) -> Source:
     if kind == ".toml":
         return Source(path, read_toml(path, limits))
     if kind == ".json":
-        return Source(path, {"cameras": {"view": {"from": path.name}}})
+        raw = {"cameras": {"view": {"from": str(path.resolve())}}}
+        return Source(path, raw, frozenset({("cameras", "view", "from")}))
     if kind in MESHES:
         return _lone_mesh(path, limits)
     raise FileError(path, f"unknown kind of scene {path.suffix!r}", f"use .toml, {' '.join(MESHES)} or transforms.json")
@@ -150,7 +152,8 @@ def _lone_mesh(path: Path, limits: Limits) -> Source:
     """The tables of a scene with this mesh alone, lit and framed."""
     data = read_mesh(path, limits)
     low, high = data.vertices.min(0), data.vertices.max(0)
-    centre, radius = (low + high) / 2, float(np.linalg.norm(high - low)) / 2
+    centre = (low + high) / 2
+    radius = float(np.linalg.norm(data.vertices - centre, axis=1).max())
     distance = 1.05 * radius / np.sin(np.radians(VIEW_ANGLE_DEGREES / 2))
     position = centre + VIEW_DIRECTION * (distance / np.linalg.norm(VIEW_DIRECTION))
     name = re.sub(r"[^\w-]+", "_", path.stem)[:60] or "mesh"
@@ -163,9 +166,9 @@ def _lone_mesh(path: Path, limits: Limits) -> Source:
             "key": {"type": "directional", "direction": [-0.5, -0.7, -1.0], "irradiance": 2.0},
             "sky": {"type": "ambient", "radiance": 0.4},
         },
-        "nodes": {name: {"mesh": path.name}},
+        "nodes": {name: {"mesh": str(path.resolve())}},
     }
-    return Source(path, raw, meshes=((path.resolve(), data),))
+    return Source(path, raw, frozenset({("nodes", name, "mesh")}), ((path.resolve(), data),))
 
 
 def _parse(text: str, where: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass, replace
+from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -13,9 +13,7 @@ from pydantic import create_model
 
 from tidr.errors import TidrError
 from tidr.fitting.settings import FitSettings, ParameterSettings, StartSettings, checked
-from tidr.parameter import nearest
 
-from .guard import LARGEST_COORDINATE
 from .scene_schema import Faults, Number, SceneTable, Table, brief, read_table
 
 if TYPE_CHECKING:
@@ -26,7 +24,10 @@ ANY = ParameterSettings(lr=1.0)  # a valid filler
 
 
 def read_fit(table: SceneTable, files: Files) -> FitSettings | None:
-    """The settings, their file names resolved; None without a [fit] table, or with faults, which are then noted."""
+    """The settings, their file names resolved; None without a [fit] table, or with faults, which are then noted.
+
+    Pictures need not exist yet: a scene without its photographs can still be drawn.
+    """
     faults, raw = files.faults, table.fit
     if raw is None:
         return None
@@ -43,12 +44,12 @@ def read_fit(table: SceneTable, files: Files) -> FitSettings | None:
             if name not in known:
                 faults.unknown([*FIT, section, name], list(known))
     if values.get("views"):
-        path = files.find([*FIT, "views"], values["views"], folder=True)
+        path = files.find([*FIT, "views"], values["views"], later=True)
         values["views"] = str(path) if path else "missing"
         if table.top.up != "y":
             faults.add(["up"], 'must be "y" beside fit.views, whose cameras are taken as they are')
     if values.get("targets"):
-        found = {name: files.find([*FIT, "targets", name], item) for name, item in values["targets"].items()}
+        found = {name: files.find([*FIT, "targets", name], item, later=True) for name, item in values["targets"].items()}
         values["targets"] = {name: str(path) for name, path in found.items()}
     settings = FitSettings(**values)
     if faults.count == before:
@@ -93,8 +94,9 @@ def _check_renderer(raw: object, faults: Faults) -> None:
 def _check_values(settings: FitSettings, faults: Faults) -> None:
     """The rules of `checked`, one part of the settings at a time, so that every fault shows."""
     plain = replace(settings, parameters={"x": ANY}, losses={"mse": 1.0}, start={})
-    parts = [plain, replace(plain, parameters=settings.parameters if not settings.parameters else {"x": ANY})]
-    parts += [replace(plain, losses={})] if not settings.losses else []
+    parts = [plain]
+    parts += [] if settings.parameters else [replace(plain, parameters={})]
+    parts += [] if settings.losses else [replace(plain, losses={})]
     parts += [replace(plain, losses={name: weight}) for name, weight in settings.losses.items()]
     parts += [replace(plain, parameters={name: one}) for name, one in settings.parameters.items()]
     parts += [replace(plain, start={name: one}) for name, one in settings.start.items()]
@@ -110,16 +112,13 @@ def _check_values(settings: FitSettings, faults: Faults) -> None:
 
 @cache
 def _table_of(kind: type) -> type[Table]:
-    """The strict model of a settings dataclass: the same keys, types and defaults."""
+    """The strict model of a settings dataclass: the same keys and types; a default reads as None."""
     hints = get_type_hints(kind)
-    entries: dict[str, Any] = {item.name: (_strict(hints[item.name]), _default(item)) for item in fields(kind)}
+    entries: dict[str, Any] = {}
+    for item in fields(kind):
+        required = item.default is MISSING and item.default_factory is MISSING
+        entries[item.name] = (_strict(hints[item.name]), ... if required else None)
     return create_model(f"{kind.__name__}Table", __base__=Table, **entries)
-
-
-def _default(item: Field) -> Any:
-    if item.default is not MISSING:
-        return item.default
-    return Limit(default_factory=item.default_factory) if item.default_factory is not MISSING else ...
 
 
 def _strict(hint: Any) -> Any:
@@ -143,5 +142,3 @@ def _strict(hint: Any) -> Any:
 def _tuples(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
-
-__all__ = ["LARGEST_COORDINATE", "nearest", "read_fit", "read_settings"]

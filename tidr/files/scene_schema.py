@@ -64,6 +64,13 @@ def _scale(value: object) -> object:
     return value
 
 
+def _material_names(value: object) -> object:
+    names = value if isinstance(value, list) and value else [value]
+    if not all(isinstance(name, str) for name in names):
+        raise PydanticCustomError("material", "expected the name of a material or a list of names")
+    return value
+
+
 class Table(BaseModel):
     """A table of the file: strict types, no unknown key."""
 
@@ -140,7 +147,7 @@ class NodeTable(Table):
 
     mesh: str | None = None
     instance_of: str | None = None
-    material: str | list[str] | None = None
+    material: Annotated[Any, BeforeValidator(_material_names)] = None
     shading: Literal["smooth", "flat", "file"] | None = None
     parent: str | None = None
     translation: Vector3 = [0.0, 0.0, 0.0]
@@ -420,5 +427,5 @@ def _note(error: Any, path: list[object], known: list[str], faults: Faults) -> N
         faults.add(path, "is missing")
     else:
         message = error["msg"].replace("Input should be", "expected", 1)
-        message = message.replace("List should have", "expected", 1)
+        message = message.replace("List should have", "expected", 1).replace("a valid integer", "a whole number")
         faults.add(path, f"is {brief(error['input'])}, {message}")

@@ -11,28 +11,17 @@ from ..parameter import nearest
 OPTIMIZERS = ("adam", "sgd", "uniform_adam", "vector_adam", "large_steps")
 SCHEDULES = ("constant", "exponential", "cosine", "warmup")
 STARTS = ("sphere",)
-LOSSES = (
-    "mse",
-    "l1",
-    "charbonnier",
-    "relative_l2",
-    "silhouette",
-    "dssim",
-    "multi_scale_mse",
-    "multi_scale_l1",
-    "multi_scale_charbonnier",
-    "multi_scale_silhouette",
-    "laplacian",
-    "edge_length",
-    "normal_consistency",
-)
+PIXEL_LOSSES = ("mse", "l1", "charbonnier", "relative_l2")
+MESH_LOSSES = ("laplacian", "edge_length", "normal_consistency")
+IMAGE_LOSSES = (*PIXEL_LOSSES, "dssim", "silhouette", *(f"alpha_{name}" for name in PIXEL_LOSSES))
+LOSSES = (*IMAGE_LOSSES, *(f"multi_scale_{name}" for name in IMAGE_LOSSES), *MESH_LOSSES)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParameterSettings:
     """How the parameters under one pattern are fitted.
 
-    lr: step length, at the start of the schedule.
+    lr: step length, at the start of the schedule; for the vertices of a mesh that the fit starts anew, in radii of it.
     optimizer: one of OPTIMIZERS; "large_steps" wants a mesh's vertices.
     clamp: (low, high) that every entry is kept to.
     smoothness: lambda of "large_steps": the larger, the stiffer the surface.
@@ -69,7 +58,8 @@ class FitSettings:
 
     views: path of a transforms.json with pictures; or targets: {camera name: picture path}. Paths are as resolved by
     the loader. hold_out: every k-th view is kept out of the fit for the report (0: none).
-    parameters: {glob pattern of dotted paths: how}. losses: {name of LOSSES: weight}.
+    parameters: {glob pattern of dotted paths: how}; the first pattern that matches a path counts.
+    losses: {name of LOSSES: weight}; "alpha_" compares masks in place of colours, "multi_scale_" averages over a pyramid.
     renderer: {"type": registered name, ...its options}. steps, views_per_step, seed: the loop.
     save_every: steps between checkpoints; save_seconds: also after so many seconds.
     patience: stop early when the smoothed loss has not improved by `tolerance` (relative) for so many steps (0: never).

@@ -16,7 +16,7 @@ from .views import Views
 
 @dataclass
 class Found:
-    """The visibility of one render: face and nearness per pixel [B * H, W], and the entries made of them."""
+    """The visibility of one render: face and nearness per pixel [B * H * W], and the entries made of them."""
 
     entries: Entries
     face: Buffer
@@ -27,7 +27,7 @@ class Found:
 def find(world: World, views: Views, screen: Array, cull_back: bool) -> Found:
     """Nearest triangle of every pixel."""
     rows, pixels = views.count * views.height, views.count * views.height * views.width
-    face, nearest = Buffer((rows, views.width), "int"), Buffer((rows, views.width))
+    face, nearest = Buffer((pixels,), "int"), Buffer((pixels,))
     tiles = bin_triangles(world, views, screen, cull_back)
     cover = kernels.cover if runtime.on_cpu() else kernels.cover_by_pixel
     cover(
@@ -75,7 +75,7 @@ def bin_triangles(
     triangles = views.count * world.pack.faces
     across, down = -(-views.width // kernels.TILE), -(-views.height // kernels.TILE)
     count = views.count * across * down
-    polygon, box = Buffer((triangles, 11)), Buffer((triangles, 5), "int")
+    polygon, box = Buffer((triangles * 11,)), Buffer((triangles * 5,), "int")
     start, cursor = Buffer((count + 1,), "int"), Buffer((count + 1,), "int")
     kernels.set_up(
         views.count, world.positions.rows, world.pack.faces, views.width, views.height, margin, growth, int(whole),

@@ -1,0 +1,88 @@
+"""Started as a program: reads every case below a folder with bounded memory, one line of verdicts.jsonl for each."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import warnings
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from tidr.errors import TidrError
+from tidr.files.cameras import read_transforms
+from tidr.files.guard import MeshWarning
+from tidr.files.image import SUFFIXES, read_image
+from tidr.files.mesh import read_mesh
+
+
+def read(path: Path) -> str:
+    """What reading the file comes to: "valid", "refused: <message>", or what is wrong with it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            warnings.simplefilter("ignore", MeshWarning)
+            return check(path)
+    except TidrError as error:
+        if isinstance(error.__cause__, MemoryError):
+            return f"ran out of memory: {error}"
+        if str(path.parent) not in error.where:
+            return f"names no file: {error}"
+        return f"refused: {error}"
+    except BaseException as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def check(path: Path) -> str:
+    """Read by the suffix and look at what came out."""
+    if path.suffix == ".json":
+        arrays = [array for frame in read_transforms(path).frames for array in (*frame.load(), frame.camera_to_world)]
+        sound = all(np.isfinite(array).all() for array in arrays if array is not None)
+    elif path.suffix in SUFFIXES:
+        picture = read_image(path)
+        sound = picture.ndim == 3 and picture.dtype == np.float32 and picture.size and np.isfinite(picture).all()
+    else:
+        data = read_mesh(path)
+        sound = len(data.faces) and np.isfinite(data.vertices).all()
+        for rows, corners in (
+            (data.vertices, data.faces),
+            (data.uvs, data.uv_faces),
+            (data.normals, data.normal_faces),
+        ):
+            if rows is not None:
+                sound = sound and corners.shape == data.faces.shape and 0 <= corners.min() <= corners.max() < len(rows)
+    return "valid" if sound else "unsound"
+
+
+def bound_memory(megabytes: int) -> None:
+    """Let the address space grow by this much more, where the system can."""
+    with suppress(ImportError, OSError):
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + (megabytes << 20)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def main() -> None:
+    folder, megabytes = Path(sys.argv[1]), int(sys.argv[2])
+    todo = json.loads((folder / "cases.json").read_text())
+    import PIL.Image
+    import PIL.JpegImagePlugin
+    import PIL.PngImagePlugin  # noqa: F401
+
+    with suppress(ImportError):
+        import OpenEXR  # noqa: F401
+    bound_memory(megabytes)
+    with open(folder / "verdicts.jsonl", "w") as out:
+        for name, file in todo:
+            print(json.dumps([name, "unfinished", 0]), file=out, flush=True)
+            start = time.perf_counter()
+            verdict = read(folder / file)
+            print(json.dumps([name, verdict, time.perf_counter() - start]), file=out, flush=True)
+
+
+if __name__ == "__main__":
+    main()

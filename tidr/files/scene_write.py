@@ -1,0 +1,206 @@
+"""Scenes to files: a TOML, and beside it an OBJ with its MTL per mesh and a PNG per texture."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+
+from tidr.array import Array
+from tidr.errors import FileError
+from tidr.scene.camera import Camera
+from tidr.scene.graph import Node, Scene
+from tidr.scene.light import AmbientLight, DirectionalLight, Light
+from tidr.scene.material import Material
+from tidr.scene.mesh import Mesh
+from tidr.scene.mesh_data import MaterialData, MeshData
+from tidr.scene.texture import Texture
+
+from .guard import check_mesh
+from .image import encode_png
+from .mtl import KEYWORDS, write_mtl
+from .obj import write_obj
+from .write import write_files
+
+FILES_AT_ONCE = 64
+_NUMBERS = re.compile(r"\[\n((?:\s*[^\s\[\]\"',]+,\n)+)\s*\]")  # a list of numbers over several lines
+
+
+def write_scene(scene: Scene, path: str | Path) -> None:
+    """Write the scene as `path` (.toml), which `load_scene` reads again; other programs open its OBJ files.
+
+    The files beside it are named after nodes and materials, with the stem of `path` in front. Every file appears whole,
+    the TOML last. Textures are stored in 8 bits. What to fit (`scene.fit`) and vertex attributes other than uvs,
+    normals and colours are left out.
+
+    Raises:
+        FileError: not a .toml, a value that is not finite, or a folder that cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".toml":
+        raise FileError(path, f"unknown kind of scene {path.suffix!r}", "write a .toml")
+    names = _Names(path.stem)
+    files: dict[Path, bytes] = {}
+    pictures: dict[tuple[str, str], str] = {}
+    for name, material in scene.materials.items():
+        for slot, source in material.sources.items():
+            if isinstance(source, Texture):
+                pictures[name, slot] = names.free(f"{name}_{slot}", ".png")
+                files[path.with_name(pictures[name, slot])] = encode_png(_values(source.texels), source.texels.channels == 3)
+    tables: dict[str, Any] = {
+        "film": _film(scene),
+        "cameras": {name: _camera(camera) for name, camera in scene.cameras.items()},
+        "materials": {name: _material(name, item, pictures) for name, item in scene.materials.items()},
+        "lights": {name: _light(light) for name, light in scene.lights.items()},
+        "nodes": {},
+    }
+    owners: dict[int, str] = {}
+    for name, node in scene.nodes.items():
+        tables["nodes"][name] = table = _node(node)
+        if not isinstance(node.geometry, Mesh):
+            continue
+        order = _slot_order(node.geometry) if node.materials else []
+        if node.materials:
+            table["material"] = [node.materials[slot] for slot in order]
+        if id(node.geometry) in owners:
+            table["instance_of"] = owners[id(node.geometry)]
+            continue
+        owners[id(node.geometry)] = name
+        table["mesh"], table["shading"] = names.free(name, ".obj"), node.geometry.shading
+        files |= _mesh_files(path.with_name(table["mesh"]), scene, node, order, pictures)
+    try:
+        text = tomli_w.dumps({key: value for key, value in tables.items() if value})
+    except (TypeError, ValueError) as error:
+        raise FileError(path, f"the scene cannot be written: {error}") from error
+    listed = list(files.items())
+    for start in range(0, len(listed), FILES_AT_ONCE):
+        write_files(dict(listed[start : start + FILES_AT_ONCE]))
+    write_files({path: _NUMBERS.sub(_on_one_line, text).encode()})
+
+
+def _on_one_line(match: re.Match) -> str:
+    return "[" + ", ".join(item.strip() for item in match[1].split(",") if item.strip()) + "]"
+
+
+class _Names:
+    """File names made of scene names, each once, whatever the case."""
+
+    def __init__(self, stem: str) -> None:
+        self.stem, self.taken = stem, set()
+
+    def free(self, name: str, suffix: str) -> str:
+        base = re.sub(r"[^A-Za-z0-9_-]+", "_", f"{self.stem[:60]}_{name[:60]}")
+        found, number = base, 2
+        while found.lower() in self.taken:
+            found, number = f"{base}_{number}", number + 1
+        self.taken.add(found.lower())
+        return found + suffix
+
+
+def _values(array: Array) -> np.ndarray:
+    """The array in f64: single precision numbers by their shortest spelling, 0.1 instead of 0.10000000149."""
+    values = np.asarray(array.numpy())
+    if not np.isfinite(values).all():
+        raise FileError(array.label, "is not finite, so the scene is not written")
+    return values.astype(str).astype(np.float64) if values.dtype == np.float32 else values.astype(np.float64)
+
+
+def _listed(array: Array) -> Any:
+    return _values(array).tolist()
+
+
+def _film(scene: Scene) -> dict[str, Any]:
+    film = scene.film
+    table: dict[str, Any] = {"width": film.width, "height": film.height}
+    if film.background is not None:
+        table["background"] = [float(value) for value in film.background]
+    return table
+
+
+def _camera(camera: Camera) -> dict[str, Any]:
+    return {
+        "type": camera.kind,
+        "camera_to_world": [[float(value) for value in row] for row in camera.camera_to_world],
+        "focal": _listed(camera.focal),
+        "principal_point": _listed(camera.principal_point),
+        "resolution": [camera.width, camera.height],
+        "near": camera.near,
+        "far": camera.far,
+    }
+
+
+def _light(light: Light) -> dict[str, Any]:
+    names = {AmbientLight: "ambient", DirectionalLight: "directional"}
+    values = {name: _listed(parameter) for name, parameter in light.parameters().items()}
+    return {"type": names.get(type(light), "point"), **values}
+
+
+def _material(name: str, material: Material, pictures: dict[tuple[str, str], str]) -> dict[str, Any]:
+    table: dict[str, Any] = {"type": material.type}
+    for slot, source in material.sources.items():
+        if isinstance(source, Texture):
+            table[slot] = {"texture": pictures[name, slot], "wrap": source.wrap, "filter": source.filter}
+        else:
+            table[slot] = _listed(source) if isinstance(source, Array) else "vertex_colors"
+    return table
+
+
+def _node(node: Node) -> dict[str, Any]:
+    table: dict[str, Any] = {"parent": node.parent} if node.parent is not None else {}
+    table |= {"translation": _listed(node.translation), "quaternion": _listed(node.rotation)}
+    return table | {"scale": _listed(node.scale)}
+
+
+def _slot_order(mesh: Mesh) -> list[int]:
+    """The material slots that faces use, in the order in which an OBJ of the mesh names them."""
+    slots, first = np.unique(mesh.face_materials, return_index=True)
+    return slots[np.argsort(first)].tolist()
+
+
+def _mesh_files(
+    path: Path, scene: Scene, node: Node, order: list[int], pictures: dict[tuple[str, str], str]
+) -> dict[Path, bytes]:
+    """The OBJ of a node's mesh and, where it has materials, the MTL beside it."""
+    mesh, rank = node.mesh, np.zeros(int(node.mesh.face_materials.max()) + 1, np.int32)
+    rank[order] = np.arange(len(order))
+    used = [node.materials[slot] for slot in order]
+    materials = tuple(MaterialData(name, scene.materials[name].type, _plain(scene.materials[name])) for name in used)
+    data = MeshData(
+        _values(mesh.vertices),
+        mesh.faces,
+        uvs=None if mesh.uvs is None else _values(mesh.uvs),
+        uv_faces=mesh.uv_faces,
+        normals=None if mesh.normals is None else _values(mesh.normals),
+        normal_faces=mesh.normal_faces,
+        colors=None if mesh.colors is None else _values(mesh.colors),
+        face_materials=rank[mesh.face_materials] if materials else None,
+        materials=materials,
+    )
+    data = check_mesh(node.name, data)
+    files: dict[Path, bytes] = {}
+    if materials:
+        beside = {(index, slot): file for index, slot, file in _beside(used, pictures)}
+        files[path.with_suffix(".mtl")] = write_mtl(materials, beside).encode()
+    return files | {path: write_obj(data, path.stem).encode()}
+
+
+def _beside(used: list[str], pictures: dict[tuple[str, str], str]) -> Iterable[tuple[int, str, str]]:
+    for index, name in enumerate(used):
+        for (owner, slot), file in pictures.items():
+            if owner == name and slot in KEYWORDS:
+                yield index, slot, file
+
+
+def _plain(material: Material) -> dict[str, object]:
+    """The slots that an MTL knows; a picture's own value is white."""
+    values: dict[str, object] = {}
+    for slot, source in material.sources.items():
+        if slot in KEYWORDS and isinstance(source, Texture):
+            values[slot] = 1.0
+        elif slot in KEYWORDS and isinstance(source, Array):
+            values[slot] = _values(source)
+    return values
