@@ -28,10 +28,11 @@ def _store(a: ti.template(), i, v):
 @ti.func
 def _apply(offsets: ti.template(), neighbours: ti.template(), weight, x: ti.template(), i):
     """Row i of (I + weight L) x."""
-    around = 0.0 * _row(x, i)
+    here = _row(x, i)
+    apart = 0.0 * here
     for k in range(offsets[i], offsets[i + 1]):
-        around += _row(x, neighbours[k])
-    return _row(x, i) * (1.0 + weight * (offsets[i + 1] - offsets[i])) - weight * around
+        apart += here - _row(x, neighbours[k])  # differences first: they lose less to rounding
+    return here + weight * apart
 
 
 @ti.kernel
@@ -49,7 +50,8 @@ def begin(
     weight: float,
     tolerance: float,  # on |b - A x| / |b|
     right: A2,  # [V, 3] b
-    x: A2,  # [V, 3] in: the first guess
+    x: A2,  # [V, 3] the solution so far
+    change: A2,  # [V, 3] what the iterations will add to it
     z: A2,  # [V, 3] residual over the diagonal
     p: A2,  # [V, 3] direction
     s: A2,  # [V, 3] A p
@@ -61,7 +63,7 @@ def begin(
     along: ti.i32,
 ):
     for q in range(chunks):
-        total = 0.0 * right[0, 0]
+        total = 0.0 * weight
         for k in range(size):
             i = q * across + k * along
             if i < count:
@@ -69,11 +71,12 @@ def begin(
                 total += b.norm_sqr()
                 residual = b - _apply(offsets, neighbours, weight, x, i)
                 _store(z, i, residual / (1.0 + weight * (offsets[i + 1] - offsets[i])))
+                _store(change, i, 0.0 * b)
                 _store(p, i, 0.0 * b)
                 _store(s, i, 0.0 * b)
         partial[q, 0] = total
     for _ in range(1):
-        total = 0.0 * right[0, 0]
+        total = 0.0 * weight
         for q in range(chunks):
             total += partial[q, 0]
         for k in range(9):
@@ -88,12 +91,18 @@ def begin(
 
 
 @ti.kernel
+def finish(count: ti.i32, change: A2, x: A2):
+    for i in range(count):
+        _store(x, i, _row(x, i) + _row(change, i))
+
+
+@ti.kernel
 def iterate(
     offsets: I1,
     neighbours: I1,
     count: ti.i32,
     weight: float,
-    x: A2,
+    change: A2,
     z: A2,
     w: A2,  # [V, 3] A z
     p: A2,
@@ -153,6 +162,6 @@ def iterate(
                     image = _row(w, i) + beta * _row(s, i)
                     _store(p, i, direction)
                     _store(s, i, image)
-                    _store(x, i, _row(x, i) + alpha * direction)
+                    _store(change, i, _row(change, i) + alpha * direction)
                     step = alpha * image / (1.0 + weight * (offsets[i + 1] - offsets[i]))
                     _store(z, i, _row(z, i) - step)

@@ -35,7 +35,7 @@ def shapes():
     }
 
 
-@pytest.mark.parametrize("lam", [0.0, 1.0, 19.0, 1000.0])
+@pytest.mark.parametrize("lam", [0.0, 19.0, 1000.0])
 @pytest.mark.parametrize("shape", shapes())
 def test_solve_inverts_the_matrix(shape, lam, backend):
     topology = shapes()[shape]
@@ -56,12 +56,13 @@ def test_residual_at_the_default_lambda(backend):
     vertices, faces = icosphere(4)
     topology = Topology(faces, len(vertices))
     right = vertices + 0.3 * np.random.default_rng(1).normal(size=vertices.shape)
-    x, product, given = Array.of(0 * right), Array.of(0 * right), Array.of(right)
-    solver = MeshSolver(topology, 19.0)
-    solver.solve(given.value, x.value)
-    solver.multiply(x.value, product.value)
-    residual = np.linalg.norm(product.numpy() - given.numpy()) / np.linalg.norm(right)
-    assert residual < (1e-10 if backend.precision == 64 else 4e-6)
+    x, given = Array.of(0 * right), Array.of(right)
+    MeshSolver(topology, 19.0).solve(given.value, x.value)
+    found, (tail, head) = x.numpy().astype(np.float64), topology.edges.T
+    residual = given.numpy() - found
+    np.add.at(residual, tail, 19.0 * (found[head] - found[tail]))
+    np.add.at(residual, head, 19.0 * (found[tail] - found[head]))
+    assert np.linalg.norm(residual) < (1e-10 if backend.precision == 64 else 4e-6) * np.linalg.norm(right)
 
 
 def test_a_right_side_of_zero_gives_zero(backend):
@@ -127,16 +128,16 @@ def test_one_pulled_vertex_takes_its_surroundings_along(backend):
 @pytest.mark.parametrize("backend_name", ["f32", "vulkan"])
 def test_resume_is_exact(backend_name, request):
     request.getfixturevalue(backend_name)
-    vertices, faces = icosphere(2)
-    gradients = np.random.default_rng(4).normal(size=(10, *vertices.shape))
+    vertices, faces = icosphere(1)
+    gradients = np.random.default_rng(4).normal(size=(6, *vertices.shape))
     whole, first = Mesh(vertices, faces), Mesh(vertices, faces)
     walk(LargeSteps(whole, lr=0.01), whole.vertices, gradients)
     optimizer = LargeSteps(first, lr=0.01)
-    walk(optimizer, first.vertices, gradients[:5])
+    walk(optimizer, first.vertices, gradients[:3])
     second = Mesh(first.vertices.numpy(), faces)
     resumed = LargeSteps(second, lr=0.01)
     resumed.load_state(optimizer.state())
-    walk(resumed, second.vertices, gradients[5:])
+    walk(resumed, second.vertices, gradients[3:])
     assert (second.vertices.numpy() == whole.vertices.numpy()).all()
 
 

@@ -36,6 +36,7 @@ _NAMES = {
     "Texture": "scene.texture",
     "Mesh": "scene.mesh",
     "icosphere": "scene.mesh",
+    "load": "files.scene_file:load_scene",
     "render": "renderers.renderer",
     "Image": "renderers.renderer",
     "Rasterizer": "renderers.raster",
@@ -49,7 +50,8 @@ __all__ = [*_NAMES, *_MODULES, "__version__"]
 
 def __getattr__(name: str):
     if name in _NAMES:
-        return getattr(import_module(f"{__name__}.{_NAMES[name]}"), name)
+        module, _, attribute = _NAMES[name].partition(":")
+        return getattr(import_module(f"{__name__}.{module}"), attribute or name)
     if name in _MODULES:
         return import_module(f"{__name__}.{_MODULES[name]}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -205,30 +205,27 @@ def cover_tile(
 ):
     """Draw triangle i into the pixels [y0, y1] x [x0, x1] of the depth and id buffers."""
     orientation = -1.0
-    corners = box[5 * i]
-    if corners < 0:
+    if box[5 * i] < 0:
         orientation = 1.0
-    e0 = edge_terms(polygon, i, 0, 1, orientation)
-    e1 = edge_terms(polygon, i, 1, 2, orientation)
-    e2 = edge_terms(polygon, i, 2, 0, orientation)
-    e3 = ti.Vector([0.0, 0.0, 0.0, 0.0])
-    if ti.abs(corners) == 4:
-        e2 = edge_terms(polygon, i, 2, 3, orientation)
-        e3 = edge_terms(polygon, i, 3, 0, orientation)
     origin_x, origin_y = polygon[11 * i], polygon[11 * i + 1]
     key0, slope_x, slope_y = polygon[11 * i + 8], polygon[11 * i + 9], polygon[11 * i + 10]
-    for row in range(y0, y1 + 1):
-        y = row + 0.5
-        for column in range(x0, x1 + 1):
-            x = column + 0.5
-            low = ti.min(edge_value(e0, x, y), edge_value(e1, x, y), edge_value(e2, x, y), edge_value(e3, x, y))
-            if low >= 0.0:
-                key = key0 + slope_x * (x - origin_x) + slope_y * (y - origin_y)
+    # A clipped triangle of four corners is two, (0, 1, 2) and (0, 2, 3).
+    for half in range(ti.abs(box[5 * i]) - 2):
+        e0 = edge_terms(polygon, i, 0, half + 1, orientation)
+        e1 = edge_terms(polygon, i, half + 1, half + 2, orientation)
+        e2 = edge_terms(polygon, i, half + 2, 0, orientation)
+        for row in range(y0, y1 + 1):
+            y = row + 0.5
+            for column in range(x0, x1 + 1):
+                x = column + 0.5
                 pixel = pixel0 + row * width + column
-                old = nearest[pixel]
-                if key >= far_key and (key > old or (key == old and f < face[pixel])):
-                    nearest[pixel] = key
-                    face[pixel] = f
+                key = key0 + slope_y * (y - origin_y) + slope_x * (x - origin_x)
+                low = ti.min(edge_value(e0, x, y), edge_value(e1, x, y), edge_value(e2, x, y))
+                old, old_face = nearest[pixel], face[pixel]
+                # Without a branch: whether a pixel is covered is as hard to predict as a coin.
+                wins = (low >= 0.0) & (key >= far_key) & ((key > old) | ((key == old) & (f < old_face)))
+                nearest[pixel] = ti.select(wins, key, old)
+                face[pixel] = ti.select(wins, f, old_face)
 
 
 @ti.kernel

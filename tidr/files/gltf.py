@@ -100,9 +100,9 @@ def _shown_roots(gltf: Gltf, parents: dict[int, int | None]) -> set[int]:
     scene, here = gltf.item("scenes", gltf.json.get("scene", 0), "scene")
     roots = set()
     for slot, root in enumerate(gltf.get(scene, "nodes", list, here, [])):
-        root = integer(root, gltf.at(f"{here}.nodes[{slot}]"), 0, len(parents) - 1)
-        if parents[root] is not None:
-            raise FileError(gltf.at(f"{here}.nodes[{slot}]"), f"node {root} has a parent, so it is no root")
+        root = integer(root, gltf.at(f"{here}.nodes[{slot}]"), 0, max(len(parents) - 1, 0))
+        if parents.get(root, 0) is not None:
+            raise FileError(gltf.at(f"{here}.nodes[{slot}]"), f"node {root} is no root")
         roots.add(root)
     return roots
 

@@ -16,6 +16,7 @@ from .guard import DEFAULT, Limits, at, check_count, integer, read_bytes, read_j
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 UNDERSTOOD = {"KHR_mesh_quantization", "KHR_materials_unlit"}
+KINDS = {dict: "an object", list: "a list", int: "a whole number", str: "a text"}
 JSON_CHUNK, BINARY_CHUNK = 0x4E4F534A, 0x004E4942
 
 
@@ -50,15 +51,15 @@ class Gltf:
         value = owner.get(key, default)
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
             where = self.at(f"{place}.{key}" if place else key)
-            raise FileError(where, f"is {value!r:.60}, expected {kind.__name__}")
+            raise FileError(where, f"is {value!r:.60}, expected {KINDS[kind]}")
         return value
 
     def item(self, table: str, index: object, place: str) -> tuple[dict, str]:
         """Entry `index` of a top-level list and its place, "accessors[3]"."""
         entries = self.get(self.json, table, list, "", [])
-        number = integer(index, self.at(place), 0, len(entries) - 1) if entries else None
-        if number is None or not isinstance(entries[number], dict):
-            raise FileError(self.at(place), f"refers to {table}[{index}], which is no object there")
+        number = integer(index, self.at(place), 0, max(len(entries) - 1, 0))
+        if not entries or not isinstance(entries[number], dict):
+            raise FileError(self.at(place), f"refers to {table}[{number}], which is no object")
         return entries[number], f"{table}[{number}]"
 
     def view(self, index: object, place: str) -> tuple[memoryview, int]:

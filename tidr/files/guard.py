@@ -21,6 +21,7 @@ from tidr.errors import FileError
 from tidr.scene.mesh_data import MeshData
 
 LARGEST_COORDINATE = 1e18  # its square still fits single precision
+LARGEST_INTEGER = 2**62
 
 
 class MeshWarning(UserWarning):
@@ -180,16 +181,18 @@ def read_json(data: bytes, path: object, limits: Limits = DEFAULT) -> dict:
 def number(value: object, where: str, low: float = -LARGEST_COORDINATE, high: float = LARGEST_COORDINATE) -> float:
     """A finite number in [low, high]."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise FileError(where, f"is {value!r:.80}, expected a number in [{low:g}, {high:g}]")
+        wanted = "a finite number" if high == -low == LARGEST_COORDINATE else f"a number in [{low:g}, {high:g}]"
+        raise FileError(where, f"is {value!r:.80}, expected {wanted}")
     return float(value)
 
 
-def integer(value: object, where: str, low: int = 0, high: int = 2**62) -> int:
+def integer(value: object, where: str, low: int = 0, high: int = LARGEST_INTEGER) -> int:
     """A whole number in [low, high]; 3.0 counts as 3."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise FileError(where, f"is {value!r:.80}, expected a whole number in [{low}, {high}]")
+        wanted = f"in [{low}, {high}]" if high < LARGEST_INTEGER else f"of at least {low}"
+        raise FileError(where, f"is {value!r:.80}, expected a whole number {wanted}")
     return value
 
 
@@ -243,7 +246,8 @@ def check_tree(where: str, parents: Mapping[object, object | None], limits: Limi
         order += level
         level = [child for node in level for child in children.get(node, [])]
     if len(order) < len(parents):
-        left = next(node for node in parents if node not in set(order))
+        reached = set(order)
+        left = next(node for node in parents if node not in reached)
         raise FileError(where, f"node {left!r} is its own ancestor", "break the cycle")
     return order
 

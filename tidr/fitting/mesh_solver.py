@@ -85,7 +85,7 @@ class _Factor:
 
 
 class _Iterations:
-    """Conjugate gradients; run twice, since the second start removes what rounding left."""
+    """Conjugate gradients; run twice, since the second start removes what rounding left of the first."""
 
     def __init__(self, topology: Topology, lam: float) -> None:
         self._matrix = (*topology.device("neighbours"), topology.vertex_count, lam)
@@ -93,24 +93,25 @@ class _Iterations:
         chunks = min(count, GPU_CHUNKS)
         self._parts = Split(chunks, -(-count // chunks), 1, chunks)
         self._tolerance = 1e-10 if runtime.current().precision == 64 else 1e-6
-        self._z, self._w, self._p, self._s = (Buffer((count, 3)) for _ in range(4))
+        self._vectors = [Buffer((count, 3)) for _ in range(5)]
         self._scalars, self._partial = Buffer((3, 9)), Buffer((chunks, 9))
 
     def solve(self, right, x, guessed: bool) -> None:
         if not guessed:
             x.fill(0.0)
-        z, w, p, s = (buffer.ndarray for buffer in (self._z, self._w, self._p, self._s))
+        change, z, w, p, s = (buffer.ndarray for buffer in self._vectors)
         sums = (self._scalars.ndarray, self._partial.ndarray, *self._parts)
         for _ in range(2):
-            linear_solve.begin(*self._matrix, self._tolerance, right, x, z, p, s, *sums)
+            linear_solve.begin(*self._matrix, self._tolerance, right, x, change, z, p, s, *sums)
             for launch in range(1, LAUNCH_LIMIT + 1):
-                linear_solve.iterate(*self._matrix, x, z, w, p, s, *sums)
+                linear_solve.iterate(*self._matrix, change, z, w, p, s, *sums)
                 if launch % LAUNCHES_PER_LOOK == 0:
                     found = self._scalars.ndarray.to_numpy()
                     if (found[0, 6:9] <= found[2, 0]).all():
                         break
             else:
                 raise GradientError("LargeSteps", "the solve did not converge", "take a smaller lam")
+            linear_solve.finish(self._matrix[2], change, x)
 
 
 def _landmark_distances(topology: Topology) -> np.ndarray:

@@ -68,29 +68,30 @@ def place(cameras: Sequence[Camera], masks: np.ndarray) -> tuple[np.ndarray, flo
     Raises:
         SceneError: fewer than two views show anything, or all look along one line.
     """
-    system, right, sizes = np.zeros((3, 3)), np.zeros(3), []
-    rays = []
-    for camera, mask in zip(cameras, masks, strict=True):
-        area = float(mask.sum())
-        if area < 1:
-            continue
-        origin, direction = pixel_ray(camera, centroid(mask), mask.shape)
-        away = np.eye(3) - np.outer(direction, direction)
-        system += away
-        right += away @ origin
-        rays.append((camera, area, mask.shape))
-    if len(rays) < 2 or np.linalg.cond(system) > 1e6:
+    seen = [(camera, mask) for camera, mask in zip(cameras, masks, strict=True) if mask.sum() >= 1]
+    centre = nearest_point([pixel_ray(camera, centroid(mask), mask.shape) for camera, mask in seen])
+    if centre is None:
         raise SceneError("fit.start", "the masks do not tell where the thing is", "give start a centre and a radius")
-    centre = np.linalg.solve(system, right)
-    for camera, area, shape in rays:
-        pixels = float(camera.focal.numpy().mean()) * shape[1] / camera.width
+    sizes = []
+    for camera, mask in seen:
+        pixels = float(camera.focal.numpy().mean()) * mask.shape[1] / camera.width
         matrix = camera.camera_to_world
         depth = float(matrix[:3, 2] @ (matrix[:3, 3] - centre)) if camera.kind == "perspective" else 1.0
-        sizes.append(np.sqrt(area / np.pi) / pixels * depth)
+        sizes.append(np.sqrt(mask.sum() / np.pi) / pixels * depth)
     radius = float(np.mean(sizes))
     if not radius > 0:
         raise SceneError("fit.start", "the cameras look away from the thing", "check the poses, or give a centre")
     return centre, radius
+
+
+def nearest_point(rays: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray | None:
+    """The point [3] nearest (least squares) to rays of (origin, unit direction); None where they do not fix one."""
+    system, right = np.zeros((3, 3)), np.zeros(3)
+    for origin, direction in rays:
+        away = np.eye(3) - np.outer(direction, direction)
+        system += away
+        right += away @ origin
+    return np.linalg.solve(system, right) if len(rays) > 1 and np.linalg.cond(system) < 1e6 else None
 
 
 def centroid(mask: np.ndarray) -> tuple[float, float]:

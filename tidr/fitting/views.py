@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from tidr.files.cameras import Frame, read_split
+from tidr.files.guard import DEFAULT, Limits
+from tidr.files.image import read_image
 from tidr.kernels.image_batch import copy_block
 from tidr.scene.camera import Camera
+from tidr.scene.graph import Scene
 
 from ..array import Array
 from ..errors import SceneError
+from ..parameter import nearest
+from .settings import FitSettings
 from .tape import unrecorded
 
 
@@ -102,49 +108,45 @@ def schedule(count: int, per_step: int, seed: int, step: int) -> list[int]:
     return [int(_permutation(count, seed, k // count)[k % count]) for k in range(first, first + per_step)]
 
 
-def kept_out(count: int, every: int) -> tuple[list[int], list[int]]:
-    """(indices to fit to, indices kept out): of each `every` views the last is kept out; 0 keeps out none.
+def load_views(scene: Scene, settings: FitSettings, limits: Limits = DEFAULT) -> tuple[Views, Views | None]:
+    """(the views to fit to, those kept out) that the settings name, over the film's background.
 
     Raises:
-        SceneError: nothing is left to fit to.
+        FileError: missing or malformed files. SceneError: no such camera, unequal sizes, no view left.
     """
-    held = [index for index in range(count) if every and index % every == every - 1]
-    fitted = [index for index in range(count) if index not in held]
-    if not fitted:
-        raise SceneError("fit.hold_out", f"is {every}: no view is left to fit to", "take 2 or more, or 0")
-    return fitted, held
+    if settings.views:
+        fitted, held = read_split(settings.views, limits, every=settings.hold_out)
+        return _of_frames(scene, fitted.frames), _of_frames(scene, held.frames) if len(held) else None
+    cameras = []
+    for name in settings.targets:
+        if name not in scene.cameras:
+            raise SceneError(f"fit.targets.{name}", "no such camera", nearest(name, scene.cameras))
+        cameras.append(scene.cameras[name])
+    pictures = [read_image(path, limits) for path in settings.targets.values()]
+    background, names = scene.film.background, list(settings.targets)
+    held = [index for index in range(len(names)) if settings.hold_out and index % settings.hold_out == 0]
+    chosen = [[index for index in range(len(names)) if (index in held) == out] for out in (False, True)]
+    if not chosen[0]:
+        raise SceneError("fit.hold_out", f"is {settings.hold_out}: no view is left to fit to", "take 2 or more, or 0")
+    fitted, kept = (
+        Views([cameras[i] for i in part], [pictures[i] for i in part], background, [names[i] for i in part])
+        if part
+        else None
+        for part in chosen
+    )
+    assert fitted is not None
+    return fitted, kept
 
 
-def straight(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The pictures [H, W, 3 or 4] with straight alpha, whichever of the two ways their files hold colour.
-
-    Some tools write PNG colour multiplied by alpha. The border pixels of all pictures together tell: there, straight
-    colour is that of the opaque neighbour, premultiplied colour is alpha times as dark.
-    """
-    as_is, darker = 0.0, 0.0
-    for picture in pictures:
-        if picture.shape[2] == 4:
-            for colour, alpha, neighbour in _borders(picture):
-                as_is += float(np.abs(colour - neighbour).sum())
-                darker += float(np.abs(colour - alpha * neighbour).sum())
-    if darker >= as_is:
-        return list(pictures)
-    return [_unmultiplied(picture) if picture.shape[2] == 4 else picture for picture in pictures]
-
-
-def _borders(picture: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(colour, alpha, colour of an opaque neighbour) of half covered pixels, for each of the four directions."""
-    colour, alpha = picture[..., :3], picture[..., 3:]
-    partial, opaque = (alpha[..., 0] > 0.1) & (alpha[..., 0] < 0.9), alpha[..., 0] > 0.99
-    for axis in (0, 1):
-        for shift in (1, -1):
-            found = partial & np.roll(opaque, shift, axis)
-            yield colour[found], alpha[found], np.roll(colour, shift, axis)[found]
-
-
-def _unmultiplied(picture: np.ndarray) -> np.ndarray:
-    alpha = picture[..., 3:]
-    return np.concatenate([picture[..., :3] / np.maximum(alpha, 1e-3), alpha], -1)
+def _of_frames(scene: Scene, frames: Sequence[Frame]) -> Views:
+    cameras, pictures = [], []
+    for frame in frames:
+        size = (frame.width, frame.height)
+        matrix, focal, centre = frame.camera_to_world, (frame.fx, frame.fy), (frame.cx, frame.cy)
+        cameras.append(Camera.from_matrix(matrix, focal, centre, *size))
+        colour, alpha = frame.load()
+        pictures.append(colour if alpha is None else np.concatenate([colour, alpha], axis=-1))
+    return Views(cameras, pictures, scene.film.background, [frame.name for frame in frames])
 
 
 def _split(name: str, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -178,12 +178,12 @@ def orbit(count: int, radius: float, target=(0, 0, 0), *, elevation_degrees=20.0
     return cameras
 
 
-def sphere_views(count: int, radius: float, target=(0, 0, 0), **options) -> list[Camera]:
-    """`count` cameras spread evenly over a sphere (Fibonacci lattice) around `target`, looking at it."""
+def sphere_views(count: int, radius: float, target=(0, 0, 0), *, turn_degrees=0.0, **options) -> list[Camera]:
+    """`count` cameras spread evenly over a sphere (Fibonacci lattice, turned about y) around `target`, looking at it."""
     cameras = []
     for k in range(count):
         y = 1 - 2 * (k + 0.5) / count
-        azimuth = np.pi * (1 + 5**0.5) * k
+        azimuth = np.pi * (1 + 5**0.5) * k + np.radians(turn_degrees)
         ring = np.sqrt(1 - y * y)
         offset = np.array([ring * np.sin(azimuth), y, ring * np.cos(azimuth)])
         cameras.append(Camera.look_at(np.asarray(target) + radius * offset, target, **options))

@@ -201,4 +201,6 @@ class Scene:
         if name in self:
             raise SceneError(name, "is in the scene twice", "names are unique over nodes, materials, lights, cameras")
         kind[name] = member
+        for key, parameter in member.parameters().items():
+            parameter.path = parameter.path or f"{name}.{key}"
         return member

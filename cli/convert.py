@@ -1,0 +1,48 @@
+"""tidr convert: a mesh or a scene into another format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def convert(
+    source: Annotated[str, typer.Argument(metavar="IN", help="Mesh (.obj .ply .stl .gltf .glb) or scene.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="Mesh (.obj .ply .glb) or scene (.toml).")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the scene IN.")
+    ] = None,
+) -> None:
+    """Convert a mesh, or write a scene (of a mesh: with camera and lights) as TOML, OBJ and PNG."""
+    from tidr.errors import FileError
+    from tidr.files.mesh import READ, WRITTEN, read_mesh, write_mesh
+
+    kind, path = target.suffix.lower(), Path(source)
+    if kind == ".toml":
+        from tidr.files.scene_file import load_scene
+        from tidr.files.scene_write import write_scene
+
+        scene = load_scene(source, set_ or ())
+        _refuse_same(scene.source, target)
+        write_scene(scene, target)
+        typer.echo(f"{target}: {len(scene.nodes)} nodes, {len(scene.cameras)} cameras")
+        return
+    if kind not in WRITTEN:
+        raise FileError(target, f"unknown kind of file {target.suffix!r}", f"use .toml {' '.join(WRITTEN)}")
+    if path.suffix.lower() not in READ:
+        raise FileError(path, "is no mesh file", f"give one of {' '.join(READ)}, or write a .toml")
+    if set_:
+        raise FileError(path, "--set changes scenes, not meshes", "write a .toml")
+    data = read_mesh(path)
+    _refuse_same(path, target)
+    write_mesh(target, data)
+    typer.echo(f"{target}: {len(data.vertices)} vertices, {len(data.faces)} faces")
+
+
+def _refuse_same(source: Path, target: Path) -> None:
+    from tidr.errors import FileError
+
+    if target.exists() and source.resolve() == target.resolve():
+        raise FileError(target, "is the input itself", "write to another file")

@@ -1,0 +1,157 @@
+"""tidr info: what is in a scene."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from contextlib import redirect_stdout
+from typing import Annotated, Any
+
+import typer
+
+BYTES_PER_PIXEL = 400  # interaction buffer and images of one view, with gradients, in 32 bits
+BYTES_PER_VERTEX = 150  # packed geometry of one view, with gradients
+
+
+def info(
+    scene: Annotated[str, typer.Argument(help="Bundled name, .toml, mesh file, transforms.json or its folder.")],
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a scene key.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show a scene's nodes, cameras, lights, materials, parameters and the memory that it takes."""
+    from tidr.files.scene_file import load_scene
+
+    with redirect_stdout(sys.stderr):  # Taichi announces itself; standard output is for the facts alone
+        facts = scene_facts(load_scene(scene, set_ or ()))
+    typer.echo(json.dumps(facts, indent=2) if as_json else "\n".join(_lines(facts)))
+
+
+def scene_facts(scene) -> dict[str, Any]:
+    """Everything that `info` prints, as plain data."""
+    parameters = {path: list(item.shape) for path, item in scene.parameters().items()}
+    scalars = sum(math.prod(shape) for shape in parameters.values())
+    nodes = _nodes(scene)
+    vertices = sum(item["vertices"] for item in nodes.values())
+    pixels = max([camera.width * camera.height for camera in scene.cameras.values()], default=0)
+    bounds = [item["bounds"] for item in nodes.values() if item["bounds"]]
+    return {
+        "scene": str(scene.source),
+        "film": {"width": scene.film.width, "height": scene.film.height},
+        "counts": {
+            "nodes": len(nodes),
+            "vertices": vertices,
+            "faces": sum(item["faces"] for item in nodes.values()),
+            "cameras": len(scene.cameras),
+            "lights": len(scene.lights),
+            "materials": len(scene.materials),
+            "parameters": len(parameters),
+            "scalars": scalars,
+        },
+        "bounds": [
+            [function(corner[axis] for corner in corners) for axis in range(3)]
+            for function, corners in zip((min, max), zip(*bounds, strict=True), strict=True)
+        ]
+        if bounds
+        else None,
+        "nodes": nodes,
+        "cameras": {name: _camera(camera) for name, camera in scene.cameras.items()},
+        "lights": {name: {"type": type(light).__name__} for name, light in scene.lights.items()},
+        "materials": {name: _material(material) for name, material in scene.materials.items()},
+        "parameters": parameters,
+        "fit": _fit(scene.fit),
+        "memory_bytes": {
+            "parameters": scalars * 8,
+            "one_view": pixels * BYTES_PER_PIXEL + vertices * BYTES_PER_VERTEX,
+        },
+    }
+
+
+def _nodes(scene) -> dict[str, dict[str, Any]]:
+    import numpy as np
+
+    from tidr.scene.mesh import Mesh
+
+    worlds, found, owners = scene.world_matrices(), {}, {}
+    for name, node in scene.nodes.items():
+        item: dict[str, Any] = {"parent": node.parent, "materials": list(node.materials)}
+        item |= {"vertices": 0, "faces": 0, "bounds": None, "shares_mesh_of": None}
+        if isinstance(node.geometry, Mesh):
+            mesh, matrix = node.geometry, worlds[name]
+            points = np.asarray(mesh.vertices.numpy(), np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+            item["vertices"], item["faces"] = len(points), len(mesh.faces)
+            item["bounds"] = [points.min(0).tolist(), points.max(0).tolist()]
+            item["shares_mesh_of"] = owners.get(id(mesh))
+            owners.setdefault(id(mesh), name)
+            item["closed"] = mesh.topology.closed
+            item["manifold"] = len(mesh.topology.crowded_edges) == 0
+        found[name] = item
+    return found
+
+
+def _camera(camera) -> dict[str, Any]:
+    position = [float(value) for value in camera.position.numpy()]
+    size = {"width": camera.width, "height": camera.height}
+    return {"type": camera.kind, **size, "position": position, "focal": [float(v) for v in camera.focal.numpy()]}
+
+
+def _material(material) -> dict[str, Any]:
+    from tidr.scene.texture import Texture
+
+    slots = {}
+    for name, source in material.sources.items():
+        if isinstance(source, Texture):
+            height, width, _ = source.texels.shape
+            slots[name] = f"texture {width} x {height}"
+        else:
+            slots[name] = source.numpy().tolist() if hasattr(source, "numpy") else "vertex_colors"
+    return {"type": material.type, **slots}
+
+
+def _fit(settings) -> dict[str, Any] | None:
+    if settings is None:
+        return None
+    told = {"views": settings.views, "targets": dict(settings.targets), "steps": settings.steps}
+    return told | {"parameters": list(settings.parameters), "losses": dict(settings.losses)}
+
+
+def _lines(facts: dict[str, Any]) -> list[str]:
+    counts, memory = facts["counts"], facts["memory_bytes"]
+    lines = [
+        f"{facts['scene']}: {counts['nodes']} nodes, {counts['vertices']} vertices, {counts['faces']} faces",
+        f"film {facts['film']['width']} x {facts['film']['height']}",
+    ]
+    if facts["bounds"]:
+        lines.append(f"bounds {_vector(facts['bounds'][0])} to {_vector(facts['bounds'][1])}")
+    for name, node in facts["nodes"].items():
+        under = f" under {node['parent']}" if node["parent"] else ""
+        what = f"{node['vertices']} vertices, {node['faces']} faces" if node["faces"] else "no mesh"
+        shared = f", mesh of {node['shares_mesh_of']}" if node["shares_mesh_of"] else ""
+        shape = "" if not node["faces"] else ", closed" if node["closed"] else ", open"
+        shape += ", not manifold" if node["faces"] and not node["manifold"] else ""
+        painted = f", {' '.join(node['materials'])}" if node["materials"] else ""
+        lines.append(f"node {name}{under}: {what}{shape}{shared}{painted}")
+    for name, camera in facts["cameras"].items():
+        lines.append(f"camera {name}: {camera['type']}, {camera['width']} x {camera['height']}, at {_vector(camera['position'])}")
+    lines += [f"light {name}: {light['type']}" for name, light in facts["lights"].items()]
+    for name, material in facts["materials"].items():
+        slots = ", ".join(f"{slot} {_slot(value)}" for slot, value in material.items() if slot != "type")
+        lines.append(f"material {name}: {material['type']} ({slots})")
+    width = max([len(path) for path in facts["parameters"]], default=0)
+    lines += [f"parameter {path:{width}} {tuple(shape)}" for path, shape in facts["parameters"].items()]
+    if facts["fit"]:
+        source = facts["fit"]["views"] or ", ".join(facts["fit"]["targets"].values())
+        lines.append(f"fit: {' '.join(facts['fit']['parameters'])} to {source}, {facts['fit']['steps']} steps")
+    lines.append(
+        f"memory: about {memory['parameters'] / 1e6:.1f} MB for {counts['scalars']} numbers with gradients, "
+        f"{memory['one_view'] / 1e6:.1f} MB per view"
+    )
+    return lines
+
+
+def _vector(values) -> str:
+    return "(" + ", ".join(f"{value:.3g}" for value in values) + ")"
+
+
+def _slot(value) -> str:
+    return value if isinstance(value, str) else _vector(value) if isinstance(value, list) else f"{value:.3g}"

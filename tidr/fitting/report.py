@@ -1,0 +1,179 @@
+"""The run folder of a fit: losses, pictures, measures, the fitted scene, and how it was made."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import platform
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tidr.files.image import linear_to_srgb, write_image
+from tidr.files.write import write_bytes
+from tidr.renderers.renderer import Renderer, render
+from tidr.scene.camera import Camera, orbit
+from tidr.scene.graph import Scene
+
+from .. import runtime
+from ..errors import FileError
+from .export import export
+from .losses import iou, psnr
+from .start import centroid, nearest_point, pixel_ray
+from .views import Views
+
+SHOWN = 6  # views in the pictures
+FRAMES, FRAME_MS, LARGEST_FRAME = 24, 80, 256
+
+
+class RunFolder:
+    """Everything that a fit writes but its checkpoints; each file appears whole, loss.csv grows by whole lines.
+
+    Raises:
+        FileError: the folder cannot be made or written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FileError(self.path, f"cannot be made: {error.strerror}", "choose another folder with -o") from error
+        self._losses: io.TextIOWrapper | None = None
+
+    def begin(self, columns: Sequence[str], rows: np.ndarray) -> None:
+        """Start loss.csv with the rows of the steps already done, and note command and versions."""
+        text = "\n".join([",".join(columns), *(_line(row) for row in rows)]) + "\n"
+        write_bytes(self.path / "loss.csv", text.encode())
+        self._losses = (self.path / "loss.csv").open("a")
+        write_bytes(self.path / "command.txt", (shlex.join(sys.argv) + "\n").encode())
+        write_bytes(self.path / "versions.json", _json(versions()))
+
+    def add(self, row: Sequence[float]) -> None:
+        """One line of loss.csv, on the disk's side of our buffer."""
+        assert self._losses is not None
+        try:
+            self._losses.write(_line(row) + "\n")
+            self._losses.flush()
+        except OSError as error:
+            raise FileError(self.path / "loss.csv", f"cannot be written: {error.strerror}", "free some space") from error
+
+    def close(self) -> None:
+        if self._losses is not None:
+            self._losses.close()
+            self._losses = None
+
+    def pictures(self, name: str, images: np.ndarray) -> None:
+        """Pictures [n, H, W, 3] side by side, at most three in a row."""
+        write_image(self.path / f"{name}.png", grid(images))
+
+    def finish(self, scene: Scene, renderer: Renderer, views: Views, metrics: dict) -> None:
+        """The fitted scene, its measures and a turn around it."""
+        cameras = scene.cameras or {f"view_{number}": camera for number, camera in enumerate(views.cameras[:SHOWN])}
+        export(scene, self.path, cameras)
+        write_bytes(self.path / "metrics.json", _json(metrics))
+        write_bytes(self.path / "turntable.gif", turntable(scene, renderer, views))
+
+
+def measure(scene: Scene, renderer: Renderer, views: Views, per_step: int) -> tuple[dict, np.ndarray]:
+    """PSNR (dB, of linear RGB clipped to 1 and of its sRGB) and mask IoU of each view, their means; the pictures."""
+    rgb, alpha = draw(scene, renderer, views, per_step)
+    rgb, wanted = np.clip(rgb, 0, 1), np.clip(views.rgb.numpy(), 0, 1)
+    masks = views.alpha.numpy()
+    each = {}
+    for number, name in enumerate(views.names):
+        each[name] = {
+            "psnr": psnr(rgb[number], wanted[number]),
+            "psnr_srgb": psnr(linear_to_srgb(rgb[number]), linear_to_srgb(wanted[number])),
+            "iou": iou(alpha[number], masks[number]) if views.has_alpha else None,
+        }
+    means = {}
+    for key in ("psnr", "psnr_srgb", "iou"):
+        found = [one[key] for one in each.values() if one[key] is not None]
+        means[key] = float(np.mean(found)) if found else None
+    return {"mean": means, "views": each}, rgb
+
+
+def draw(scene: Scene, renderer: Renderer, views: Views, per_step: int) -> tuple[np.ndarray, np.ndarray]:
+    """rgb [N, H, W, 3] and alpha [N, H, W, 1] of all views, rendered in the batches of the fit."""
+    height, width = views.size
+    colours, masks = [], []
+    for first in range(0, len(views), per_step):
+        image = render(scene, views.cameras[first : first + per_step], renderer, width, height)
+        colours.append(image.rgb.numpy())
+        masks.append(image.alpha.numpy())
+    return np.concatenate(colours), np.concatenate(masks)
+
+
+def turntable(scene: Scene, renderer: Renderer, views: Views) -> bytes:
+    """An animated GIF: once around what the views look at, seen from their mean distance."""
+    from PIL import Image
+
+    height, width = views.size
+    side = min(height, width, LARGEST_FRAME)
+    centre = nearest_point([pixel_ray(camera, (width / 2, height / 2), (height, width)) for camera in views.cameras])
+    if views.has_alpha:
+        seen = [(c, m) for c, m in zip(views.cameras, views.alpha.numpy()[..., 0], strict=True) if m.any()]
+        found = nearest_point([pixel_ray(camera, centroid(mask), mask.shape) for camera, mask in seen])
+        centre = centre if found is None else found
+    centre = np.zeros(3) if centre is None else centre
+    distances = [float(np.linalg.norm(camera.position.numpy() - centre)) for camera in views.cameras]
+    first = views.cameras[0]
+    fov = math.degrees(2 * math.atan(first.height / 2 / float(first.focal.numpy()[1])))
+    lens = {"fov_y_degrees": fov}
+    if first.kind == "orthographic":
+        lens = {"height_world": first.height / float(first.focal.numpy()[1])}
+    cameras: list[Camera] = orbit(FRAMES, float(np.mean(distances)), centre, width=side, height=side, **lens)
+    frames = []
+    for camera in cameras:
+        picture = linear_to_srgb(np.clip(render(scene, camera, renderer).rgb.numpy(), 0, 1))
+        frames.append(Image.fromarray(np.rint(picture * 255).astype(np.uint8)))
+    stream = io.BytesIO()
+    frames[0].save(stream, "gif", save_all=True, append_images=frames[1:], duration=FRAME_MS, loop=0)
+    return stream.getvalue()
+
+
+def grid(images: np.ndarray) -> np.ndarray:
+    """Pictures [n, H, W, 3] as one, at most three in a row; black where none is left."""
+    across = min(3, len(images))
+    missing = -len(images) % across
+    full = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
+    rows = full.reshape(-1, across, *images.shape[1:])
+    return np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0)
+
+
+def versions() -> dict[str, object]:
+    """What the fit ran on."""
+    from importlib.metadata import version
+
+    running = runtime.current()
+    return {
+        "tidr": version("tidr"),
+        "taichi": version("taichi"),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "backend": running.arch,
+        "precision": running.precision,
+        "threads": running.threads,
+        "seed": running.seed,
+    }
+
+
+def _line(row: Sequence[float]) -> str:
+    return ",".join([str(int(row[0])), *(f"{value:.9g}" for value in row[1:])])
+
+
+def _json(table: dict) -> bytes:
+    return (json.dumps(_without_infinity(table), indent=1, allow_nan=False) + "\n").encode()
+
+
+def _without_infinity(value):
+    """JSON has no infinity (the PSNR of equal pictures): null stands for it."""
+    if isinstance(value, dict):
+        return {key: _without_infinity(one) for key, one in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
