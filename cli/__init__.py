@@ -1,0 +1,60 @@
+"""The command `tidr`: one file per verb. Nothing heavy is imported before a verb runs."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+
+import typer
+
+VERBS = ("fit", "render", "check", "bench", "info", "scenes", "convert", "doctor")
+
+# Taichi greets on standard output, which is for what the user asked for.
+os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "0")
+os.environ.setdefault("TI_LOG_LEVEL", "error")
+
+
+def guarded(verb: Callable) -> Callable:
+    """The verb with its errors as one line on stderr and an exit code: 2 bad input, 1 failed work, 130 Ctrl-C."""
+
+    @functools.wraps(verb)
+    def run(*arguments, **options):
+        try:
+            return verb(*arguments, **options)
+        except KeyboardInterrupt:
+            print("tidr: interrupted", file=sys.stderr)
+            raise typer.Exit(130) from None
+        except Exception as error:
+            from tidr.errors import TidrError
+
+            if not isinstance(error, TidrError | MemoryError):
+                raise
+            print(f"tidr {verb.__name__}: {error or 'out of memory'}", file=sys.stderr)
+            raise typer.Exit(1 if _is_failure(error) else 2) from None
+
+    return run
+
+
+def _is_failure(error: Exception) -> bool:
+    """Whether the input was well and the work failed."""
+    loop = sys.modules.get("tidr.fitting.loop")
+    return isinstance(error, MemoryError) or (loop is not None and isinstance(error, loop.FitError))
+
+
+def _application() -> typer.Typer:
+    # Plain help: rich markup would swallow "[fit]", and its import costs a third of the start.
+    options = {"no_args_is_help": True, "pretty_exceptions_enable": False, "rich_markup_mode": None}
+    made = typer.Typer(help="The differentiable renderer tidr.", **options)
+    from importlib.util import find_spec
+    for name in VERBS:
+        if not find_spec(f"{__name__}.{name}"):
+            continue
+        function = getattr(import_module(f"{__name__}.{name}"), name)
+        made.command(name)(guarded(function))
+    return made
+
+
+app = _application()

@@ -5,23 +5,27 @@ A CPU adds plain floats several times faster than atomically, and a fixed order 
 
 import taichi as ti
 
+A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
-A3 = ti.types.ndarray(ndim=3)
 
 
 @ti.func
-def add(part: ti.template(), p, row, channel, value, atomic: ti.template()):
-    """part[p, row, channel] += value; atomically where threads share accumulator p."""
+def add(part: ti.template(), slot, value, atomic: ti.template()):
+    """part[slot] += value; atomically where threads share an accumulator.
+
+    Accumulators are flat, [chunks * rows * channels], since a store into an array of more axes reads its shape anew.
+    """
     if ti.static(atomic):
-        ti.atomic_add(part[p, row, channel], value)
+        ti.atomic_add(part[slot], value)
     else:
-        part[p, row, channel] = part[p, row, channel] + value
+        part[slot] = part[slot] + value
 
 
 @ti.func
-def add3(part: ti.template(), p, row, value, atomic: ti.template()):
+def add3(part: ti.template(), row, value, atomic: ti.template()):
+    """part[3 * row:3 * row + 3] += value."""
     for channel in ti.static(range(3)):
-        add(part, p, row, channel, value[channel], atomic)
+        add(part, 3 * row + channel, value[channel], atomic)
 
 
 @ti.func
@@ -30,13 +34,13 @@ def load3(array: ti.template(), row):
 
 
 @ti.kernel
-def collect(chunks: ti.i32, rows: ti.i32, channels: ti.i32, part: A3, target: A2):
-    """target[row, channel] += the sum of part [chunks, rows, channels] over chunks."""
+def collect(chunks: ti.i32, rows: ti.i32, channels: ti.i32, part: A1, target: A2):
+    """target[row, channel] += the sum of part [chunks * rows * channels] over chunks."""
     for row in range(rows):
         for channel in range(channels):
-            total = part[0, row, channel]
+            total = part[row * channels + channel]
             for p in range(1, chunks):
-                total += part[p, row, channel]
+                total += part[(p * rows + row) * channels + channel]
             target[row, channel] = target[row, channel] + total
 
 

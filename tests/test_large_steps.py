@@ -35,9 +35,18 @@ def shapes():
     }
 
 
-@pytest.mark.parametrize("lam", [0.0, 19.0, 1000.0])
+@pytest.mark.parametrize("lam", [0.0, 19.0])
 @pytest.mark.parametrize("shape", shapes())
 def test_solve_inverts_the_matrix(shape, lam, backend):
+    check_solve(shape, lam, 1e-10 if backend.precision == 64 else 1e-5)
+
+
+@pytest.mark.parametrize("shape", shapes())
+def test_solve_at_a_large_lambda(shape, f64):
+    check_solve(shape, 1e4, 1e-9)
+
+
+def check_solve(shape, lam, tolerance):
     topology = shapes()[shape]
     rng = np.random.default_rng(0)
     right = rng.normal(loc=(1, 0, 0), size=(topology.vertex_count, 3))
@@ -46,7 +55,6 @@ def test_solve_inverts_the_matrix(shape, lam, backend):
     solver.solve(Array.of(right).value, x.value)
     dense = matrix(topology, lam)
     expected = np.linalg.solve(dense, right)
-    tolerance = 1e-10 if backend.precision == 64 else 1e-5 * (1 + lam / 100)
     assert np.abs(x.numpy() - expected).max() <= tolerance * np.abs(expected).max()
     solver.multiply(x.value, product.value)
     np.testing.assert_allclose(product.numpy(), dense @ x.numpy(), rtol=tolerance, atol=tolerance * (1 + lam))
@@ -111,7 +119,7 @@ def test_a_large_lambda_only_translates(f64):
 
 
 def test_one_pulled_vertex_takes_its_surroundings_along(backend):
-    vertices, faces = icosphere(3)
+    vertices, faces = icosphere(2)
     mesh, free = Mesh(vertices, faces), Parameter(vertices)
     gradient = np.zeros((1, *vertices.shape))
     gradient[0, 0] = -vertices[0]
@@ -129,15 +137,15 @@ def test_one_pulled_vertex_takes_its_surroundings_along(backend):
 def test_resume_is_exact(backend_name, request):
     request.getfixturevalue(backend_name)
     vertices, faces = icosphere(1)
-    gradients = np.random.default_rng(4).normal(size=(6, *vertices.shape))
+    gradients = np.random.default_rng(4).normal(size=(4, *vertices.shape))
     whole, first = Mesh(vertices, faces), Mesh(vertices, faces)
     walk(LargeSteps(whole, lr=0.01), whole.vertices, gradients)
     optimizer = LargeSteps(first, lr=0.01)
-    walk(optimizer, first.vertices, gradients[:3])
+    walk(optimizer, first.vertices, gradients[:2])
     second = Mesh(first.vertices.numpy(), faces)
     resumed = LargeSteps(second, lr=0.01)
     resumed.load_state(optimizer.state())
-    walk(resumed, second.vertices, gradients[3:])
+    walk(resumed, second.vertices, gradients[2:])
     assert (second.vertices.numpy() == whole.vertices.numpy()).all()
 
 

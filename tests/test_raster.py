@@ -200,7 +200,7 @@ def test_equally_near_triangles_go_to_the_lower_id(f64):
         first, second = drawn(scene, cameras, width, height, False), drawn(turned, cameras, width, height, False)
         other = np.where(second.ids >= 0, len(faces) - 1 - second.ids, -1)
         assert (first.ids <= other).all()
-        np.testing.assert_array_equal(first.depth.numpy(), second.depth.numpy())
+        np.testing.assert_allclose(first.depth.numpy(), second.depth.numpy(), rtol=1e-14)
         ties += (first.ids < other).sum()
     assert ties > 200
 
@@ -246,12 +246,13 @@ def facets() -> tidr.Scene:
 @pytest.mark.row(5)
 def test_constant_colours_give_exactly_zero_except_at_treated_edges(backend):
     scene = facets()
+    vertices = scene.parameters()["facets.vertices"]
     target = np.random.default_rng(0).uniform(size=(24, 24, 3))
     for edges, moves in (("none", False), ("antialias", True), ("soft", True)):
         with tidr.Tape() as tape:
             image = tidr.render(scene, renderer=tidr.Rasterizer(edges=edges, sigma=1e-3, gamma=1e-2))
             tape.add(tidr.losses.mse(image, target))
-        assert scene["facets"].vertices.grad_numpy().any() == moves, edges
+        assert vertices.grad_numpy().any() == moves, edges
         assert ("facets.vertices" in tape.zero_gradients()) != moves
         assert scene["white"].parameters()["albedo"].grad_numpy().all()
         assert set(np.unique(image.rgb.numpy()[..., 0].round(5))) == {0.1, 0.2, 1.0} or moves

@@ -12,7 +12,6 @@ from .find import NOTHING
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
-A3 = ti.types.ndarray(ndim=3)
 
 
 @ti.func
@@ -39,15 +38,14 @@ def silhouettes(views: ti.i32, vertices: ti.i32, faces: ti.i32, triangles: A2, o
     for i in range(views * faces):
         base, f = i // faces * vertices, i % faces
         bits = 0
+        ids = ti.Vector([triangles[f, k] + base for k in ti.static(range(3))])
+        own = side(screen, ids[0], ids[1], ids[2])
         for k in ti.static(range(3)):
             o = opposite[f, k]
             if o < 0:
                 bits |= 1 << k
-            else:
-                a, b = triangles[f, (k + 1) % 3] + base, triangles[f, (k + 2) % 3] + base
-                own = side(screen, a, b, triangles[f, k] + base)
-                if own * side(screen, a, b, o + base) > 0.0:
-                    bits |= 1 << k
+            elif own * side(screen, ids[(k + 1) % 3], ids[(k + 2) % 3], o + base) > 0.0:
+                bits |= 1 << k
         flags[i] = bits
 
 
@@ -223,7 +221,7 @@ def apply_adjoint(
 
 @ti.func
 def share_adjoint_pixel(
-    pixel, p, vertices, width, height, alpha: ti.template(), code: ti.template(), grad_alpha: ti.template(),
+    pixel, offset, vertices, width, height, alpha: ti.template(), code: ti.template(), grad_alpha: ti.template(),
     triangles: ti.template(), screen: ti.template(), part: ti.template(), atomic: ti.template(),
 ):  # fmt: skip
     column, row, view = pixel % width, pixel // width % height, pixel // (width * height)
@@ -248,17 +246,18 @@ def share_adjoint_pixel(
             gy1, gy2 = g * (x2 - cross) / steep, g * (cross - x1) / steep
             if ti.static(axis == 1):
                 gx1, gy1, gx2, gy2 = gy1, gx1, gy2, gx2
-            add(part, p, a, 0, gx1 / screen[a, 2], atomic)
-            add(part, p, a, 1, gy1 / screen[a, 2], atomic)
-            add(part, p, a, 2, -(xa * gx1 + ya * gy1) / screen[a, 2], atomic)
-            add(part, p, b, 0, gx2 / screen[b, 2], atomic)
-            add(part, p, b, 1, gy2 / screen[b, 2], atomic)
-            add(part, p, b, 2, -(xb * gx2 + yb * gy2) / screen[b, 2], atomic)
+            add(part, (offset + a) * 4, gx1 / screen[a, 2], atomic)
+            add(part, (offset + a) * 4 + 1, gy1 / screen[a, 2], atomic)
+            add(part, (offset + a) * 4 + 2, -(xa * gx1 + ya * gy1) / screen[a, 2], atomic)
+            add(part, (offset + b) * 4, gx2 / screen[b, 2], atomic)
+            add(part, (offset + b) * 4 + 1, gy2 / screen[b, 2], atomic)
+            add(part, (offset + b) * 4 + 2, -(xb * gx2 + yb * gy2) / screen[b, 2], atomic)
 
 
 @ti.kernel
 def share_adjoint(
     chunks: ti.i32,
+    rows: ti.i32,
     views: ti.i32,
     vertices: ti.i32,
     width: ti.i32,
@@ -268,10 +267,10 @@ def share_adjoint(
     grad_alpha: A2,
     triangles: A2,
     screen: A2,
-    part: A3,
+    part: A1,
     atomic: ti.template(),
 ):
-    """Scatters grad_alpha to the silhouette edges' ends: part [chunks, views * V, 4]."""
+    """Scatters grad_alpha to the silhouette edges' ends: part [chunks * rows * 4]."""
     if ti.static(atomic):
         for pixel in range(views * height * width):
             share_adjoint_pixel(
@@ -283,5 +282,5 @@ def share_adjoint(
         for p in range(chunks):
             for pixel in range(p * pixels // chunks, (p + 1) * pixels // chunks):
                 share_adjoint_pixel(
-                    pixel, p, vertices, width, height, alpha, code, grad_alpha, triangles, screen, part, False
+                    pixel, p * rows, vertices, width, height, alpha, code, grad_alpha, triangles, screen, part, False
                 )

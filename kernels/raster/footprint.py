@@ -7,7 +7,6 @@ from .gather import corner, corner_rows, pixel_place, planes, safe_sum
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
-A3 = ti.types.ndarray(ndim=3)
 
 
 @ti.kernel
@@ -46,7 +45,8 @@ def footprint(
 @ti.func
 def footprint_adjoint_entry(
     e,
-    p,
+    offset,
+    offset_uvs,
     width,
     height,
     vertices,
@@ -82,20 +82,23 @@ def footprint_adjoint_entry(
         g0 += g_moment * u[0] + g_slope
         g1 += g_moment * u[1] + g_slope
         g2 += g_moment * u[2] + g_slope
-        add(part_uvs, p, corners[face[e], 0], c, g_moment.dot(a0), atomic)
-        add(part_uvs, p, corners[face[e], 1], c, g_moment.dot(a1), atomic)
-        add(part_uvs, p, corners[face[e], 2], c, g_moment.dot(a2), atomic)
+        add(part_uvs, (offset_uvs + corners[face[e], 0]) * 2 + c, g_moment.dot(a0), atomic)
+        add(part_uvs, (offset_uvs + corners[face[e], 1]) * 2 + c, g_moment.dot(a1), atomic)
+        add(part_uvs, (offset_uvs + corners[face[e], 2]) * 2 + c, g_moment.dot(a2), atomic)
     h = ti.Matrix.rows([c1.cross(g2) - c2.cross(g1), c2.cross(g0) - c0.cross(g2), c0.cross(g1) - c1.cross(g0)])
     for k in ti.static(range(3)):
         # a_i = c_j x c_k: dL/dc_j = c_k x g_i and dL/dc_k = g_i x c_j.
-        add(part, p, ids[k], 0, h[k, 0], atomic)
-        add(part, p, ids[k], 1, h[k, 1], atomic)
-        add(part, p, ids[k], 2, h[k, 2] - x * h[k, 0] - y * h[k, 1], atomic)
+        slot = (offset + ids[k]) * 4
+        add(part, slot, h[k, 0], atomic)
+        add(part, slot + 1, h[k, 1], atomic)
+        add(part, slot + 2, h[k, 2] - x * h[k, 0] - y * h[k, 1], atomic)
 
 
 @ti.kernel
 def footprint_adjoint(
     chunks: ti.i32,
+    rows: ti.i32,
+    rows_uvs: ti.i32,
     entries: ti.i32,
     width: ti.i32,
     height: ti.i32,
@@ -107,50 +110,24 @@ def footprint_adjoint(
     corners: A2,
     uvs: A2,
     grad: A2,
-    part: A3,
-    part_uvs: A3,
+    part: A1,
+    part_uvs: A1,
     atomic: ti.template(),
 ):
-    """Scatters the gradient of `footprint` into part [chunks, views * V, 4] and part_uvs [chunks, T, 2]."""
+    """Scatters the gradient of `footprint` into part [chunks * rows * 4] and part_uvs [chunks * rows_uvs * 2]."""
     if ti.static(atomic):
         for e in range(entries):
             if corners[face[e], 0] >= 0:
                 footprint_adjoint_entry(
-                    e,
-                    0,
-                    width,
-                    height,
-                    vertices,
-                    pixel,
-                    face,
-                    triangles,
-                    screen,
-                    corners,
-                    uvs,
-                    grad,
-                    part,
-                    part_uvs,
+                    e, 0, 0, width, height, vertices, pixel, face, triangles, screen, corners, uvs, grad, part, part_uvs,
                     True,
-                )
+                )  # fmt: skip
     else:
         ti.loop_config(block_dim=1)
         for p in range(chunks):
             for e in range(p * entries // chunks, (p + 1) * entries // chunks):
                 if corners[face[e], 0] >= 0:
                     footprint_adjoint_entry(
-                        e,
-                        p,
-                        width,
-                        height,
-                        vertices,
-                        pixel,
-                        face,
-                        triangles,
-                        screen,
-                        corners,
-                        uvs,
-                        grad,
-                        part,
-                        part_uvs,
-                        False,
-                    )
+                        e, p * rows, p * rows_uvs, width, height, vertices, pixel, face, triangles, screen, corners, uvs,
+                        grad, part, part_uvs, False,
+                    )  # fmt: skip

@@ -14,7 +14,6 @@ from ..accumulate import add, load3
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
-A3 = ti.types.ndarray(ndim=3)
 
 
 @ti.func
@@ -110,7 +109,7 @@ def barycentrics(
 @ti.func
 def barycentrics_adjoint_entry(
     e,
-    p,
+    offset,
     width,
     height,
     vertices,
@@ -141,14 +140,16 @@ def barycentrics_adjoint_entry(
     gx = ti.Vector([ga[2] * c1[1] - ga[1] * c2[1], ga[0] * c2[1] - ga[2] * c0[1], ga[1] * c0[1] - ga[0] * c1[1]])
     gy = ti.Vector([ga[1] * c2[0] - ga[2] * c1[0], ga[2] * c0[0] - ga[0] * c2[0], ga[0] * c1[0] - ga[1] * c0[0]])
     for k in ti.static(range(3)):
-        add(part, p, ids[k], 0, gx[k], atomic)
-        add(part, p, ids[k], 1, gy[k], atomic)
-        add(part, p, ids[k], 2, gw[k] - x * gx[k] - y * gy[k], atomic)
+        slot = (offset + ids[k]) * 4
+        add(part, slot, gx[k], atomic)
+        add(part, slot + 1, gy[k], atomic)
+        add(part, slot + 2, gw[k] - x * gx[k] - y * gy[k], atomic)
 
 
 @ti.kernel
 def barycentrics_adjoint(
     chunks: ti.i32,
+    rows: ti.i32,
     entries: ti.i32,
     width: ti.i32,
     height: ti.i32,
@@ -159,10 +160,10 @@ def barycentrics_adjoint(
     triangles: A2,
     screen: A2,
     grad_bary: A2,
-    part: A3,
+    part: A1,
     atomic: ti.template(),
 ):
-    """Scatters into part [chunks, views * V, 4]."""
+    """Scatters into part [chunks * rows * 4], rows = views * V."""
     if ti.static(atomic):
         for e in range(entries):
             barycentrics_adjoint_entry(
@@ -173,7 +174,7 @@ def barycentrics_adjoint(
         for p in range(chunks):
             for e in range(p * entries // chunks, (p + 1) * entries // chunks):
                 barycentrics_adjoint_entry(
-                    e, p, width, height, vertices, clip, pixel, face, triangles, screen, grad_bary, part, False
+                    e, p * rows, width, height, vertices, clip, pixel, face, triangles, screen, grad_bary, part, False
                 )
 
 
@@ -215,7 +216,8 @@ def interpolate_by_view(
 @ti.func
 def interpolate_adjoint_entry(
     e,
-    p,
+    offset,
+    stride,
     base,
     channels,
     first,
@@ -238,12 +240,14 @@ def interpolate_adjoint_entry(
                     row = base + corners[f, k]
                     grad_bary[e, k] = grad_bary[e, k] + g * attribute[row, first + c]
                     if scatter == 1:
-                        add(part, p, row, first + c, g * bary[e, k], atomic)
+                        add(part, (offset + row) * stride + first + c, g * bary[e, k], atomic)
 
 
 @ti.kernel
 def interpolate_adjoint(
     chunks: ti.i32,
+    rows: ti.i32,
+    stride: ti.i32,
     entries: ti.i32,
     channels: ti.i32,
     first: ti.i32,
@@ -257,19 +261,20 @@ def interpolate_adjoint(
     bary: A2,
     grad_out: A2,
     grad_bary: A2,
-    part: A3,
+    part: A1,
     atomic: ti.template(),
 ):
-    """Adds to grad_bary [n, 3] and, where scatter = 1, into part [chunks, rows, C]; vertices = 0: one table for all views.
+    """Adds to grad_bary [n, 3] and, where scatter = 1, into part [chunks * rows * stride].
 
-    Channels [first, first + channels) of the attribute take part.
+    vertices = 0: one table for all views. Channels [first, first + channels) of the attribute take part.
     """
     if ti.static(atomic):
         for e in range(entries):
             base = pixel[e] // pixels * vertices
             interpolate_adjoint_entry(
-                e, 0, base, channels, first, face, corners, attribute, bary, grad_out, grad_bary, part, scatter, True
-            )
+                e, 0, stride, base, channels, first, face, corners, attribute, bary, grad_out, grad_bary, part, scatter,
+                True,
+            )  # fmt: skip
     else:
         ti.loop_config(block_dim=1)
         for p in range(chunks):
@@ -277,7 +282,8 @@ def interpolate_adjoint(
                 base = pixel[e] // pixels * vertices
                 interpolate_adjoint_entry(
                     e,
-                    p,
+                    p * rows,
+                    stride,
                     base,
                     channels,
                     first,

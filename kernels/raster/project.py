@@ -6,7 +6,6 @@ from ..accumulate import load3
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
-A3 = ti.types.ndarray(ndim=3)
 
 
 @ti.kernel
@@ -32,9 +31,17 @@ def to_world_adjoint(
 
 @ti.kernel
 def to_world_matrix_adjoint(
-    chunks: ti.i32, count: ti.i32, vertices: A2, start: ti.i32, grad_positions: A2, part: A3, instance: ti.i32, block: ti.template()
+    chunks: ti.i32,
+    instances: ti.i32,
+    count: ti.i32,
+    vertices: A2,
+    start: ti.i32,
+    grad_positions: A2,
+    part: A1,
+    instance: ti.i32,
+    block: ti.template(),
 ):
-    """part[chunk, instance] += sum of grad_position * (vertex, 1)^T, rows 0 to 2 of 4."""
+    """part [chunks * I * 16] += sum of grad_position * (vertex, 1)^T, rows 0 to 2 of 4."""
     ti.loop_config(block_dim=block)
     for p in range(chunks):
         total = ti.Matrix.zero(float, 3, 4)
@@ -46,7 +53,8 @@ def to_world_matrix_adjoint(
             for i in ti.static(range(3)):
                 total[i, 3] += g[i]
         for i, k in ti.static(ti.ndrange(3, 4)):
-            part[p, instance, 4 * i + k] = part[p, instance, 4 * i + k] + total[i, k]
+            slot = (p * instances + instance) * 16 + 4 * i + k
+            part[slot] = part[slot] + total[i, k]
 
 
 @ti.func
@@ -84,13 +92,14 @@ def normals_to_world_adjoint(
 @ti.kernel
 def normals_to_world_matrix_adjoint(
     chunks: ti.i32,
+    instances: ti.i32,
     count: ti.i32,
     normals: A2,
     matrices: A2,
     instance: ti.i32,
     start: ti.i32,
     grad_out: A2,
-    part: A3, block: ti.template()
+    part: A1, block: ti.template()
 ):
     """Through the cofactor: d(a x b) with columns a, b of the matrix."""
     ti.loop_config(block_dim=block)
@@ -109,7 +118,8 @@ def normals_to_world_matrix_adjoint(
                 total[i, 1] += to1[i]
                 total[i, 2] += to2[i]
         for i, k in ti.static(ti.ndrange(3, 3)):
-            part[p, instance, 4 * i + k] = part[p, instance, 4 * i + k] + total[i, k]
+            slot = (p * instances + instance) * 16 + 4 * i + k
+            part[slot] = part[slot] + total[i, k]
 
 
 @ti.kernel
@@ -183,9 +193,9 @@ def project_adjoint(views: ti.i32, vertices: ti.i32, projections: A2, grad_scree
 
 
 @ti.kernel
-def project_camera_adjoint(chunks: ti.i32, views: ti.i32, vertices: ti.i32, positions: A2, grad_screen: A2, part: A3, block: ti.template()
+def project_camera_adjoint(chunks: ti.i32, views: ti.i32, vertices: ti.i32, positions: A2, grad_screen: A2, part: A1, block: ti.template()
 ):
-    """part[chunk, view] = sum of grad_screen * (position, 1)^T, a row-major 4 x 4."""
+    """part [chunks * views * 16] = sum of grad_screen * (position, 1)^T, a row-major 4 x 4."""
     ti.loop_config(block_dim=block)
     for p in range(chunks):
         for view in range(views):
@@ -198,4 +208,4 @@ def project_camera_adjoint(chunks: ti.i32, views: ti.i32, vertices: ti.i32, posi
                         total[i, k] += g * x[k]
                     total[i, 3] += g
             for i, k in ti.static(ti.ndrange(4, 4)):
-                part[p, view, 4 * i + k] = total[i, k]
+                part[(p * views + view) * 16 + 4 * i + k] = total[i, k]

@@ -12,7 +12,6 @@ from .find import TILE, edge_terms, edge_value
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
-A3 = ti.types.ndarray(ndim=3)
 
 EUCLIDEAN, BARYCENTRIC, HARD = 0, 1, 2
 PRODUCT, SUM, ANY = 0, 1, 2
@@ -288,7 +287,7 @@ def probability(
 @ti.func
 def probability_adjoint_entry(
     e,
-    p,
+    offset,
     width,
     height,
     vertices,
@@ -337,14 +336,16 @@ def probability_adjoint_entry(
                 gy[k] = ga[m] * x[n] - ga[n] * x[m]
         for k in ti.static(range(3)):
             w = screen[ids[k], 2]
-            add(part, p, ids[k], 0, gx[k] / w, atomic)
-            add(part, p, ids[k], 1, gy[k] / w, atomic)
-            add(part, p, ids[k], 2, -((x[k] + cx) * gx[k] + (y[k] + cy) * gy[k]) / w, atomic)
+            slot = (offset + ids[k]) * 4
+            add(part, slot, gx[k] / w, atomic)
+            add(part, slot + 1, gy[k] / w, atomic)
+            add(part, slot + 2, -((x[k] + cx) * gx[k] + (y[k] + cy) * gy[k]) / w, atomic)
 
 
 @ti.kernel
 def probability_adjoint(
     chunks: ti.i32,
+    rows: ti.i32,
     entries: ti.i32,
     width: ti.i32,
     height: ti.i32,
@@ -357,10 +358,10 @@ def probability_adjoint(
     screen: A2,
     out: A2,
     grad_out: A2,
-    part: A3,
+    part: A1,
     atomic: ti.template(),
 ):
-    """Scatters into part [chunks, views * V, 4]."""
+    """Scatters into part [chunks * rows * 4], rows = views * V."""
     if ti.static(atomic):
         for e in range(entries):
             probability_adjoint_entry(
@@ -385,6 +386,6 @@ def probability_adjoint(
         for p in range(chunks):
             for e in range(p * entries // chunks, (p + 1) * entries // chunks):
                 probability_adjoint_entry(
-                    e, p, width, height, vertices, mode, sharpness, pixel, face, triangles, screen, out, grad_out, part,
-                    False,
+                    e, p * rows, width, height, vertices, mode, sharpness, pixel, face, triangles, screen, out, grad_out,
+                    part, False,
                 )  # fmt: skip

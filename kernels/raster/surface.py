@@ -6,7 +6,6 @@ from ..accumulate import add, add3, load3
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
-A3 = ti.types.ndarray(ndim=3)
 
 
 @ti.func
@@ -64,7 +63,8 @@ def surface(
 @ti.func
 def surface_adjoint_entry(
     e,
-    p,
+    offset,
+    offset_normals,
     camera,
     f,
     triangles: ti.template(),
@@ -91,15 +91,15 @@ def surface_adjoint_entry(
         for k in ti.static(range(3)):
             row = normal_corners[f, k]
             gb[k] += g_n.dot(load3(normals, row))
-            add3(part_normals, p, row, b[k] * g_n, atomic)
+            add3(part_normals, offset_normals + row, b[k] * g_n, atomic)
     else:
         to1, to2 = (p2 - p0).cross(g_n), g_n.cross(p1 - p0)
         g1 += to1
         g2 += to2
         g0 -= to1 + to2
-    add3(part_positions, p, triangles[f, 0], g0, atomic)
-    add3(part_positions, p, triangles[f, 1], g1, atomic)
-    add3(part_positions, p, triangles[f, 2], g2, atomic)
+    add3(part_positions, offset + triangles[f, 0], g0, atomic)
+    add3(part_positions, offset + triangles[f, 1], g1, atomic)
+    add3(part_positions, offset + triangles[f, 2], g2, atomic)
     for k in ti.static(range(3)):
         grad_bary[e, k] = grad_bary[e, k] + gb[k]
 
@@ -107,6 +107,8 @@ def surface_adjoint_entry(
 @ti.kernel
 def surface_adjoint(
     chunks: ti.i32,
+    rows: ti.i32,
+    rows_normals: ti.i32,
     entries: ti.i32,
     pixels: ti.i32,
     pixel: A1,
@@ -121,18 +123,18 @@ def surface_adjoint(
     normal: ti.template(),
     view: ti.template(),
     grad_bary: A2,
-    part_positions: A3,
-    part_normals: A3,
+    part_positions: A1,
+    part_normals: A1,
     atomic: ti.template(),
 ):
-    """From the buffer's gradients: adds to grad_bary, part_positions [chunks, V, 3] and part_normals [chunks, N, 3]."""
+    """From the buffer's gradients: adds to grad_bary, part_positions [chunks * rows * 3] and part_normals."""
     if ti.static(atomic):
         for e in range(entries):
             f, camera = face[e], pixel[e] // pixels
             g_point = position.grad[e] - eye[camera, 3] * view.grad[e]
             surface_adjoint_entry(
-                e, 0, camera, f, triangles, positions, normal_corners, normals, eye, bary, g_point, normal.grad[e],
-                grad_bary, part_positions, part_normals, True,
+                e, 0, 0, camera, f, triangles, positions, normal_corners, normals, eye, bary, g_point,
+                normal.grad[e], grad_bary, part_positions, part_normals, True,
             )  # fmt: skip
     else:
         ti.loop_config(block_dim=1)
@@ -141,30 +143,32 @@ def surface_adjoint(
                 f, camera = face[e], pixel[e] // pixels
                 g_point = position.grad[e] - eye[camera, 3] * view.grad[e]
                 surface_adjoint_entry(
-                    e, p, camera, f, triangles, positions, normal_corners, normals, eye, bary, g_point, normal.grad[e],
-                    grad_bary, part_positions, part_normals, False,
+                    e, p * rows, p * rows_normals, camera, f, triangles, positions, normal_corners, normals, eye, bary,
+                    g_point, normal.grad[e], grad_bary, part_positions, part_normals, False,
                 )  # fmt: skip
 
 
 @ti.kernel
 def eye_adjoint(
     chunks: ti.i32,
+    views: ti.i32,
     entries: ti.i32,
     pixels: ti.i32,
     pixel: A1,
     position: ti.template(),
     view: ti.template(),
-    part: A3,
+    part: A1,
     block: ti.template(),
 ):
-    """part [chunks, views, 4] += gradient of `view` with respect to the eye."""
+    """part [chunks * views * 4] += gradient of `view` with respect to the eye."""
     ti.loop_config(block_dim=block)
     for p in range(chunks):
         for e in range(p * entries // chunks, (p + 1) * entries // chunks):
             camera, g = pixel[e] // pixels, view.grad[e]
+            slot = (p * views + camera) * 4
             for k in ti.static(range(3)):
-                part[p, camera, k] = part[p, camera, k] + g[k]
-            part[p, camera, 3] = part[p, camera, 3] - g.dot(position[e])
+                part[slot + k] = part[slot + k] + g[k]
+            part[slot + 3] = part[slot + 3] - g.dot(position[e])
 
 
 @ti.kernel
@@ -217,7 +221,7 @@ def attribute_to_column(
 @ti.func
 def column_adjoint_entry(
     e,
-    p,
+    offset,
     face: ti.template(),
     corners: ti.template(),
     attribute: ti.template(),
@@ -235,13 +239,14 @@ def column_adjoint_entry(
             for c in ti.static(range(channels)):
                 g = column.grad[e][c]
                 total += g * attribute[corners[f, k], c]
-                add(part, p, corners[f, k], c, g * bary[e, k], atomic)
+                add(part, (offset + corners[f, k]) * channels + c, g * bary[e, k], atomic)
             grad_bary[e, k] = grad_bary[e, k] + total
 
 
 @ti.kernel
 def attribute_to_column_adjoint(
     chunks: ti.i32,
+    rows: ti.i32,
     entries: ti.i32,
     index: ti.i32,
     face: A1,
@@ -252,10 +257,10 @@ def attribute_to_column_adjoint(
     column: ti.template(),
     channels: ti.template(),
     grad_bary: A2,
-    part: A3,
+    part: A1,
     atomic: ti.template(),
 ):
-    """From column.grad: adds to grad_bary [n, 3] and part [chunks, rows, channels]."""
+    """From column.grad: adds to grad_bary [n, 3] and part [chunks * rows * channels]."""
     if ti.static(atomic):
         for e in range(entries):
             if index < 0 or material[e] == index:
@@ -265,7 +270,7 @@ def attribute_to_column_adjoint(
         for p in range(chunks):
             for e in range(p * entries // chunks, (p + 1) * entries // chunks):
                 if index < 0 or material[e] == index:
-                    column_adjoint_entry(e, p, face, corners, attribute, bary, column, channels, grad_bary, part, False)
+                    column_adjoint_entry(e, p * rows, face, corners, attribute, bary, column, channels, grad_bary, part, False)
 
 
 @ti.kernel

@@ -188,7 +188,7 @@ def looks_premultiplied(frames: Sequence[Frame], limits: Limits = DEFAULT) -> bo
         if picture.shape[2] != 4:
             continue
         alpha = picture[..., 3]
-        for side, chosen in enumerate(((alpha > 0.05) & (alpha < 0.35), (alpha > 0.65) & (alpha < 0.95))):
+        for side, chosen in enumerate(((alpha > 0.02) & (alpha < 0.4), (alpha > 0.6) & (alpha < 0.98))):
             sums[side] += picture[chosen][:, :3].sum(dtype=np.float64)
             counts[side] += chosen.sum()
     faint, dense = sums / np.maximum(counts, 1)
@@ -252,10 +252,10 @@ def _focal(keys: dict, where: str, width: int, height: int) -> tuple[float, floa
             found.append(size / 2 / math.tan(number(keys[angle], f"{where}.{angle}", 1e-6, math.pi - 1e-6) / 2))
         else:
             found.append(None)
-    fx, fy = found
-    if fx is None and fy is None:
+    given = [focal for focal in found if focal is not None]
+    if not given:
         raise FileError(where, "has no focal length", "give fl_x and fl_y in pixels, or camera_angle_x in radians")
-    return (fy, fy) if fx is None else (fx, fx if fy is None else fy)
+    return given[0], given[-1]
 
 
 def _pose(value: object, where: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -59,10 +60,9 @@ def write_exr(path: Path, picture: np.ndarray) -> None:
 
 def _library(path: Path):
     try:
-        import OpenEXR
+        return import_module("OpenEXR")
     except ImportError as error:
         raise FileError(path, "EXR needs the package OpenEXR", "pip install tidr[exr]") from error
-    return OpenEXR
 
 
 def _check_header(path: Path, data: bytes, limits: Limits) -> None:

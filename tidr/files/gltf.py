@@ -51,9 +51,9 @@ def read_gltf(path: Path, limits: Limits = DEFAULT) -> MeshData:
     node_to_root: dict[int, np.ndarray] = {}
     parts, passed_by = [], 0
     for node in shown:
-        matrix = _matrix(gltf, node)
-        if parents[node] is not None:
-            matrix = node_to_root[parents[node]] @ matrix
+        matrix, parent = _matrix(gltf, node), parents[node]
+        if parent is not None:
+            matrix = node_to_root[parent] @ matrix
         node_to_root[node] = check_finite(gltf.at(f"nodes[{node}]"), "transform row", matrix)
         if node in meshes:
             found, others = _parts(gltf, meshes[node], matrix)

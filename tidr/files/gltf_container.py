@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -46,7 +47,7 @@ class Gltf:
     def at(self, key: str) -> str:
         return at(self.path, key)
 
-    def get(self, owner: dict, key: str, kind: type, place: str, default=None):
+    def get(self, owner: dict, key: str, kind: type, place: str, default=None) -> Any:
         """owner[key], which must be of the kind; `default` (None: it is required) where it is absent."""
         value = owner.get(key, default)
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):

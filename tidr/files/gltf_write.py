@@ -26,9 +26,9 @@ def write_glb(data: MeshData, limits: Limits = DEFAULT) -> bytes:
     """
     out = _Writer()
     columns = {"POSITION": (data.vertices, data.faces)}
-    if data.normals is not None:
+    if data.normals is not None and data.normal_faces is not None:
         columns["NORMAL"] = (data.normals, data.normal_faces)
-    if data.uvs is not None:
+    if data.uvs is not None and data.uv_faces is not None:
         columns["TEXCOORD_0"] = (data.uvs * [1, -1] + [0, 1], data.uv_faces)
     if data.colors is not None:
         columns["COLOR_0"] = (data.colors, data.faces)
@@ -38,10 +38,11 @@ def write_glb(data: MeshData, limits: Limits = DEFAULT) -> bytes:
         chosen = which == material
         corners = np.stack([faces[chosen].ravel() for _, faces in columns.values()], axis=1)
         first, order = weld(corners)
-        primitive: dict[str, object] = {"attributes": {}}
-        for slot, (name, (values, _)) in enumerate(columns.items()):
-            primitive["attributes"][name] = out.accessor(values[corners[first, slot]].astype("<f4"), name)
-        primitive["indices"] = out.accessor(order.astype("<u4"), "indices")
+        attributes = {
+            name: out.accessor(values[corners[first, slot]].astype("<f4"), name)
+            for slot, (name, (values, _)) in enumerate(columns.items())
+        }
+        primitive = {"attributes": attributes, "indices": out.accessor(order.astype("<u4"), "indices")}
         if data.materials:
             primitive["material"] = len(out.json["materials"])
             out.json["materials"].append(_material(out, data.materials[material], limits))

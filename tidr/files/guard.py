@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -221,7 +222,7 @@ def check_count(where: str, what: str, count: int, limit: int, stride: float = 0
     return count
 
 
-def check_tree(where: str, parents: Mapping[object, object | None], limits: Limits = DEFAULT) -> list:
+def check_tree(where: str, parents: Mapping[Any, Any], limits: Limits = DEFAULT) -> list:
     """The nodes of a forest, parents first.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tidr.errors import FileError
 from tidr.scene.mesh_data import COLOR_SLOTS, MaterialData
@@ -26,15 +27,15 @@ def read_mtl(path: Path, limits: Limits = DEFAULT) -> list[MaterialData]:
     "blinn_phong", everything else is "lambert". A picture replaces the value beside it. Pictures must exist in the
     file's folder.
     """
-    found: list[tuple[str, dict[str, object], dict[str, int]]] = []
+    found: list[tuple[str, dict[str, Any], dict[str, int]]] = []
     for line_number, raw in enumerate(read_text(path, limits).split("\n"), 1):
         line, where = raw.strip().replace("\t", " "), at(path, line_number)
         key, _, rest = line.partition(" ")
         if key == "newmtl":
             found.append((rest.strip(), {}, {}))
             continue
-        slot = VALUES.get(key) or VALUES.get(key.removeprefix("map_"))
-        if not (slot or key == "illum"):
+        slot = VALUES.get(key.removeprefix("map_"), "")
+        if not slot and key != "illum":
             continue
         if not found:
             raise FileError(where, f"{key} stands before the first newmtl")
@@ -120,8 +121,8 @@ def _picture_name(rest: str, where: str) -> str:
     return name
 
 
-def _material(name: str, values: dict[str, object], hints: dict[str, int]) -> MaterialData:
-    def pick(*slots: str) -> dict[str, object]:
+def _material(name: str, values: dict[str, Any], hints: dict[str, int]) -> MaterialData:
+    def pick(*slots: str) -> dict[str, Any]:
         return {slot: values[slot] for slot in slots if slot in values}
 
     if "roughness" in values or "metallic" in values:

@@ -120,10 +120,13 @@ def _format(keyword: str, rows: np.ndarray) -> list[str]:
 
 
 def _sort_lines(path: Path, text: str) -> _Lines:
-    if "\\\n" in text:
-        text = text.replace("\\\n", " ")
-    lines, material, counts = _Lines(), -1, dict.fromkeys(KINDS, 0)
+    lines, material, counts, begun = _Lines(), -1, {"vertex": 0, "uv": 0, "normal": 0}, ""
     for number, line in enumerate(text.replace("\t", " ").split("\n"), 1):
+        if begun or line.endswith("\\"):  # a line that goes on in the next one
+            line, begun = begun + line, ""
+            if line.endswith("\\") and "#" not in line:
+                begun = line[:-1] + " "
+                continue
         key, _, rest = line.partition("#")[0].strip().partition(" ")
         if key in KEYWORDS:
             kind = KEYWORDS[key]

@@ -65,11 +65,12 @@ def write_ply(data: MeshData) -> bytes:
     kind = "f4" if (data.vertices.astype(np.float32) == data.vertices).all() else "f8"
     columns: list[tuple[str, str, np.ndarray]] = [(axis, kind, data.vertices[:, k]) for k, axis in enumerate("xyz")]
     count = len(data.vertices)
-    if data.normals is not None and len(data.normals) == count and (data.normal_faces == data.faces).all():
+    if data.normals is not None and len(data.normals) == count and np.array_equal(data.normal_faces, data.faces):
         columns += [(name, "f4", data.normals[:, k]) for k, name in enumerate(("nx", "ny", "nz"))]
-    per_vertex_uv = data.uvs is not None and len(data.uvs) == count and bool((data.uv_faces == data.faces).all())
+    uvs = np.zeros((0, 2)) if data.uvs is None else data.uvs
+    per_vertex_uv = len(uvs) == count and np.array_equal(data.uv_faces, data.faces)
     if per_vertex_uv:
-        columns += [(name, "f4", data.uvs[:, k]) for k, name in enumerate("st")]
+        columns += [(name, "f4", uvs[:, k]) for k, name in enumerate("st")]
     if data.colors is not None:
         encoded = np.rint(np.clip(linear_to_srgb(data.colors), 0, 1) * 255)
         columns += [(name, "u1", encoded[:, k]) for k, name in enumerate(("red", "green", "blue"))]
@@ -78,12 +79,12 @@ def write_ply(data: MeshData) -> bytes:
         table[name] = values
 
     fields = [("count", "u1"), ("vertices", "<i4", (3,))]
-    per_face_uv = data.uvs is not None and not per_vertex_uv
+    per_face_uv = len(uvs) > 0 and not per_vertex_uv
     fields += [("uv_count", "u1"), ("uvs", "<f4", (6,))] if per_face_uv else []
     rows = np.empty(len(data.faces), np.dtype(fields))
     rows["count"], rows["vertices"] = 3, data.faces
     if per_face_uv:
-        rows["uv_count"], rows["uvs"] = 6, data.uvs[data.uv_faces].reshape(-1, 6)
+        rows["uv_count"], rows["uvs"] = 6, uvs[data.uv_faces].reshape(-1, 6)
 
     words = {"u1": "uchar", "f4": "float", "f8": "double"}
     header = ["ply", "format binary_little_endian 1.0", "comment written by tidr", f"element vertex {count}"]

@@ -194,7 +194,7 @@ class _Binary:
                 lengths[item.name].append(count)
         columns: dict[str, Column] = {}
         for item in element.properties:
-            values = np.frombuffer(parts[item.name], np.dtype(item.type).newbyteorder(self.order))
+            values = np.frombuffer(parts[item.name], np.dtype(self.order + item.type))
             counts = np.array(lengths[item.name], np.int64)
             columns[item.name] = values if item.count_type is None else (counts, values)
         return columns
@@ -203,7 +203,7 @@ class _Binary:
         if np.dtype(kind).itemsize * count > len(self.body) - offset:
             where = at(self.path, f"{element.name} {row}")
             raise FileError(where, f"needs {count} values beyond the end of the file", "is it cut off?")
-        return np.frombuffer(self.body, np.dtype(kind).newbyteorder(self.order), count, offset)
+        return np.frombuffer(self.body, np.dtype(self.order + kind), count, offset)
 
 
 class _Ascii:

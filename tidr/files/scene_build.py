@@ -15,7 +15,7 @@ from tidr.parameter import nearest
 from tidr.scene.camera import Camera
 from tidr.scene.graph import MAX_DEPTH, Film, Node, Scene
 from tidr.scene.light import AmbientLight, DirectionalLight, Light, PointLight
-from tidr.scene.material import MATERIAL_TYPES, Material, Slot, VertexColors
+from tidr.scene.material import MATERIAL_TYPES, Material, VertexColors
 from tidr.scene.mesh import Mesh
 from tidr.scene.mesh_data import MeshData
 from tidr.scene.texture import Texture
@@ -36,6 +36,7 @@ from .scene_schema import (
     CameraTable,
     DirectionalTable,
     Faults,
+    MaterialTable,
     NodeTable,
     PointTable,
     SceneTable,
@@ -88,10 +89,12 @@ def build(table: SceneTable, files: Files) -> Scene:
     _check_materials(table, faults)
     fit = read_fit(table, files)
     paths = {name: files.find(["nodes", name, "mesh"], node.mesh) for name, node in table.nodes.items() if node.mesh}
-    for name, item in table.materials.items():
-        _add_material(scene, name, item.type, item.values, files)
+    pictures = {name: _read_pictures(name, item, files) for name, item in table.materials.items()}
     faults.check()
 
+    for name, item in table.materials.items():
+        with faults.under(["materials", name]):
+            scene.add_material(name, _material(item, pictures[name]))
     turn = TURNS[table.top.up]
     for name, item in table.lights.items():
         with faults.under(["lights", name]):
@@ -170,23 +173,25 @@ def _meshes_first(nodes: Mapping[str, NodeTable]) -> list[str]:
     return sorted(nodes, key=lambda name: nodes[name].instance_of is not None)
 
 
-def _add_material(scene: Scene, name: str, type: str, values: Mapping[str, object], files: Files) -> None:
-    faults, sources = files.faults, {}
-    for slot, value in values.items():
-        key = ["materials", name, slot]
+def _read_pictures(name: str, table: MaterialTable, files: Files) -> dict[str, np.ndarray]:
+    """The pictures of a material's textures, by slot."""
+    found = {}
+    for slot, value in table.values.items():
         if isinstance(value, TextureTable):
-            path = files.find([*key, "texture"], value.texture)
-            if path is not None:
-                with faults.under([*key, "texture"]):
-                    sources[slot] = _texture(path, MATERIAL_TYPES[type][slot], files, value.wrap, value.filter)
-        else:
-            sources[slot] = value
-    with faults.under(["materials", name]):
-        scene.add_material(name, Material(type, **sources))
+            key = ["materials", name, slot, "texture"]
+            path = files.find(key, value.texture)
+            with files.faults.under(key):
+                if path is not None:
+                    found[slot] = read_texture(path, MATERIAL_TYPES[table.type][slot].channels, files.limits)
+    return found
 
 
-def _texture(path: Path, slot: Slot, files: Files, wrap: str = "repeat", filter: str = "bilinear") -> Texture:
-    return Texture(read_texture(path, slot.channels, files.limits), wrap=wrap, filter=filter)
+def _material(table: MaterialTable, pictures: Mapping[str, np.ndarray]) -> Material:
+    sources = dict(table.values)
+    for slot, value in table.values.items():
+        if isinstance(value, TextureTable):
+            sources[slot] = Texture(pictures[slot], wrap=value.wrap, filter=value.filter)
+    return Material(table.type, **sources)
 
 
 def _light(table: Table, turn: np.ndarray) -> Light:
@@ -284,7 +289,7 @@ def _mesh(scene: Scene, name: str, table: NodeTable, path: Path, files: Files) -
         for slot_name, value in item.values.items():
             slot = MATERIAL_TYPES[item.type][slot_name]
             if isinstance(value, Path):
-                sources[slot_name] = _texture(value, slot, files)
+                sources[slot_name] = Texture(read_texture(value, slot.channels, files.limits))
             elif np.ndim(value) >= 2:
                 sources[slot_name] = Texture(value)
             else:

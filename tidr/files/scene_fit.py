@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FIT = ["fit"]
 ANY = ParameterSettings(lr=1.0)  # a valid filler
+TABLES = ("views", "targets", "parameters", "losses", "start", "renderer")
+SINGLE = [item.name for item in fields(FitSettings) if item.name not in TABLES]
 
 
 def read_fit(table: SceneTable, files: Files) -> FitSettings | None:
@@ -93,8 +95,9 @@ def _check_renderer(raw: object, faults: Faults) -> None:
 
 def _check_values(settings: FitSettings, faults: Faults) -> None:
     """The rules of `checked`, one part of the settings at a time, so that every fault shows."""
-    plain = replace(settings, parameters={"x": ANY}, losses={"mse": 1.0}, start={})
-    parts = [plain]
+    plain = FitSettings(views="x", parameters={"x": ANY})
+    parts = [replace(plain, views=settings.views, targets=settings.targets)]
+    parts += [replace(plain, **{name: getattr(settings, name)}) for name in SINGLE]
     parts += [] if settings.parameters else [replace(plain, parameters={})]
     parts += [] if settings.losses else [replace(plain, losses={})]
     parts += [replace(plain, losses={name: weight}) for name, weight in settings.losses.items()]

@@ -176,6 +176,7 @@ class Loop:
                 one.move(self.step, self.plan.horizon)
         self._record(tape)
         self.step += 1
+        self.skipped_in_row = 0 if tape is not None else self.skipped_in_row + 1
         if tape is None:
             self._skip()
         if self.step % self.window == 0:
@@ -234,7 +235,6 @@ class Loop:
         """Count a step that was left out; too many end the fit."""
         self.skipped += 1
         at = self.step - 1
-        self.skipped_in_row = self.skipped_in_row + 1 if len(self.rows) > 1 and math.isnan(self.rows[-2][1]) else 1
         self.watcher.say(f"step {at} skipped: {self._trouble}")
         if self.skipped_in_row >= IN_A_ROW or self.skipped >= max(IN_A_ROW, SHARE * self.plan.horizon):
             self._save()

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tidr.files.image import linear_to_srgb, write_image
+from tidr.files.scene_write import write_scene
 from tidr.files.write import write_bytes
 from tidr.renderers.renderer import Renderer, render
 from tidr.scene.camera import Camera, orbit
@@ -21,7 +22,6 @@ from tidr.scene.graph import Scene
 
 from .. import runtime
 from ..errors import FileError
-from .export import export
 from .losses import iou, psnr
 from .start import centroid, nearest_point, pixel_ray
 from .views import Views
@@ -73,8 +73,10 @@ class RunFolder:
 
     def finish(self, scene: Scene, renderer: Renderer, views: Views, metrics: dict) -> None:
         """The fitted scene, its measures and a turn around it."""
-        cameras = scene.cameras or {f"view_{number}": camera for number, camera in enumerate(views.cameras[:SHOWN])}
-        export(scene, self.path, cameras)
+        if not scene.cameras:  # a scene that can be rendered as it is
+            for number, camera in enumerate(views.cameras[:SHOWN]):
+                scene.add_camera(f"view_{number}", camera)
+        write_scene(scene, self.path / "scene.toml")
         write_bytes(self.path / "metrics.json", _json(metrics))
         write_bytes(self.path / "turntable.gif", turntable(scene, renderer, views))
 

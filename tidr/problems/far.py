@@ -29,7 +29,7 @@ def hidden_quad() -> Task:
     camera = flat_view()
     place, target = scene["hidden"].translation, np.array([0.5, 0.3, 0.0])
     place.set(target)
-    targets = pictures(scene, [camera], "rgb")
+    targets = pictures(scene, [camera], "rgb", "alpha")
     place.set(0.0)
 
     def error() -> float:

@@ -64,7 +64,7 @@ def grown_sphere() -> Task:
         targets=targets,
         optimizer=Optimizers([Adam(scene.parameters("shape.scale"), lr=0.02)]),
         error=lambda: abs(float(scale.numpy()) - 1.0) * 100,
-        softness=Softness(sigma=(3e-3, 3e-5), iterations=60),
+        softness=Softness(sigma=(1e-3, 1e-5), iterations=60),
     )
 
 
@@ -84,11 +84,11 @@ def reshaped_sphere(make: partial[Mesh]) -> Task:
         scene=scene,
         cameras=cameras,
         targets=targets,
-        optimizer=Optimizers([LargeSteps(scene["shape"], lr=2e-2, lam=8.0)]),
+        optimizer=Optimizers([LargeSteps(scene["shape"], lr=4e-2, lam=4.0)]),
         error=error,
         softness=Softness(sigma=(1e-3, 1e-4), iterations=60),
         loss=lambda image, found: [(silhouette(image, found["alpha"]), 1.0), (mse(image.alpha, found["alpha"]), 1.0)],
-        views_per_step=6,
+        views_per_step=4,
     )
 
 

@@ -173,7 +173,7 @@ class SoftFrame:
                 return
             part = entries.scatter_target(screen.rows, 4)
             kernels.probability_adjoint(
-                runtime.chunks(), entries.count, *shape, pixel, face, triangles, screen.value, out.value, out.grad,
+                runtime.chunks(), screen.rows, entries.count, *shape, pixel, face, triangles, screen.value, out.value, out.grad,
                 part.ndarray, not runtime.on_cpu(),
             )  # fmt: skip
             collect(part, screen)

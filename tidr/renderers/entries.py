@@ -34,8 +34,8 @@ class Entries:
     clip: int = 0
 
     def scatter_target(self, rows: int, channels: int, chunks: int | None = None) -> Buffer:
-        """Zeroed private accumulators [chunks, rows, channels] for an adjoint that scatters."""
-        part = Buffer((chunks or runtime.chunks(), rows, channels))
+        """Zeroed private accumulators [chunks * rows * channels] for an adjoint that scatters."""
+        part = Buffer(((chunks or runtime.chunks()) * rows * channels,))
         part.ndarray.fill(0.0)
         return part
 
@@ -59,7 +59,7 @@ def project_vertices(world: World, views: Views) -> Array:
             project.project_adjoint(views.count, count, projection.value, screen.grad, positions.grad)
         if needs(projection):
             chunks = runtime.reduction_chunks()
-            part = Buffer((chunks, views.count, 16))
+            part = Buffer((chunks * views.count * 16,))
             project.project_camera_adjoint(
                 chunks, views.count, count, positions.value, screen.grad, part.ndarray, runtime.chunk_block()
             )
@@ -84,8 +84,8 @@ def barycentrics(entries: Entries) -> Array:
     def backward() -> None:
         part = entries.scatter_target(screen.rows, 4)
         kernels.barycentrics_adjoint(
-            runtime.chunks(), entries.count, views.width, views.height, vertices, entries.clip, entries.pixel.ndarray,
-            entries.face.ndarray, triangles, screen.value, bary.grad, part.ndarray, not runtime.on_cpu(),
+            runtime.chunks(), screen.rows, entries.count, views.width, views.height, vertices, entries.clip,
+            entries.pixel.ndarray, entries.face.ndarray, triangles, screen.value, bary.grad, part.ndarray, not runtime.on_cpu(),
         )  # fmt: skip
         collect(part, screen)
 
@@ -106,7 +106,8 @@ def interpolated(entries: Entries, bary: Array, attribute: Array, corners) -> Ar
     def backward() -> None:
         part = entries.scatter_target(attribute.rows, attribute.channels)
         kernels.interpolate_adjoint(
-            runtime.chunks(), entries.count, attribute.channels, 0, pixels, 0, 1, entries.pixel.ndarray,
+            runtime.chunks(), attribute.rows, attribute.channels, entries.count, attribute.channels, 0, pixels, 0, 1,
+            entries.pixel.ndarray,
             entries.face.ndarray, corners, attribute.value, bary.value, out.grad, bary.grad, part.ndarray,
             not runtime.on_cpu(),
         )  # fmt: skip
@@ -130,7 +131,7 @@ def depths(entries: Entries, bary: Array) -> Array:
     def backward() -> None:
         part = entries.scatter_target(screen.rows, 4)
         kernels.interpolate_adjoint(
-            runtime.chunks(), entries.count, 1, 3, pixels, vertices, 1, pixel, face, pack.triangles, screen.value,
+            runtime.chunks(), screen.rows, 4, entries.count, 1, 3, pixels, vertices, 1, pixel, face, pack.triangles, screen.value,
             bary.value, out.grad, bary.grad, part.ndarray, not runtime.on_cpu(),
         )  # fmt: skip
         collect(part, screen)

@@ -182,9 +182,12 @@ def _place(instance: Instance, matrices: Array, positions: Array) -> None:
         if needs(vertices):
             kernels.to_world_adjoint(count, matrices.value, index, start, positions.grad, vertices.grad)
         if needs(matrices):
-            part = Buffer((chunks, matrices.rows, 16))
+            part = Buffer((chunks * matrices.rows * 16,))
             part.ndarray.fill(0.0)
-            kernels.to_world_matrix_adjoint(chunks, count, vertices.value, start, positions.grad, part.ndarray, index, runtime.chunk_block())
+            kernels.to_world_matrix_adjoint(
+                chunks, matrices.rows, count, vertices.value, start, positions.grad, part.ndarray, index,
+                runtime.chunk_block(),
+            )  # fmt: skip
             accumulate.collect(chunks, matrices.rows, 16, part.ndarray, matrices.grad)
 
     run(Operation(forward, backward, [vertices, matrices], [positions], "vertices to world"))
@@ -202,10 +205,10 @@ def _place_normals(instance: Instance, packed: Pack, matrices: Array, normals: A
         if needs(own):
             kernels.normals_to_world_adjoint(own.rows, matrices.value, index, start, normals.grad, own.grad)
         if needs(matrices):
-            part = Buffer((chunks, matrices.rows, 16))
+            part = Buffer((chunks * matrices.rows * 16,))
             part.ndarray.fill(0.0)
             kernels.normals_to_world_matrix_adjoint(
-                chunks, own.rows, own.value, matrices.value, index, start, normals.grad, part.ndarray,
+                chunks, matrices.rows, own.rows, own.value, matrices.value, index, start, normals.grad, part.ndarray,
                 runtime.chunk_block(),
             )  # fmt: skip
             accumulate.collect(chunks, matrices.rows, 16, part.ndarray, matrices.grad)

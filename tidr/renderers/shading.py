@@ -101,7 +101,8 @@ class Surface:
             to_positions = entries.scatter_target(world.positions.rows, 3)
             to_normals = entries.scatter_target(world.normals.rows, 3)
             kernels.surface_adjoint(
-                runtime.chunks(), entries.count, pixels, entries.pixel.ndarray, entries.face.ndarray,
+                runtime.chunks(), world.positions.rows, world.normals.rows, entries.count, pixels,
+                entries.pixel.ndarray, entries.face.ndarray,
                 world.pack.triangles, world.positions.value, world.pack.normal_corners, world.normals.value,
                 views.eye.value, self.bary.value, buffer.position, buffer.normal, buffer.view, self.bary.grad,
                 to_positions.ndarray, to_normals.ndarray, not runtime.on_cpu(),
@@ -112,7 +113,8 @@ class Surface:
             chunks = runtime.reduction_chunks()
             part = entries.scatter_target(views.count, 4, chunks)
             kernels.eye_adjoint(
-                chunks, entries.count, pixels, entries.pixel.ndarray, buffer.position, buffer.view, part.ndarray,
+                chunks, views.count, entries.count, pixels, entries.pixel.ndarray, buffer.position, buffer.view,
+                part.ndarray,
                 runtime.chunk_block(),
             )  # fmt: skip
             accumulate.collect(chunks, views.count, 4, part.ndarray, views.eye.grad)
@@ -267,7 +269,8 @@ class Shading:
         entries, buffer = self.entries, self.surface.buffer()
         part = entries.scatter_target(attribute.rows, channels)
         kernels.attribute_to_column_adjoint(
-            runtime.chunks(), entries.count, index, entries.face.ndarray, corners, attribute.value, self.bary.value,
+            runtime.chunks(), attribute.rows, entries.count, index, entries.face.ndarray, corners, attribute.value,
+            self.bary.value,
             buffer.material, getattr(buffer, column), channels, self.bary.grad, part.ndarray, not runtime.on_cpu(),
         )  # fmt: skip
         collect(part, attribute)
@@ -289,8 +292,8 @@ class Shading:
         to_screen = entries.scatter_target(entries.screen.rows, 4)
         to_uvs = entries.scatter_target(world.uvs.rows, 2)
         footprint_kernels.footprint_adjoint(
-            runtime.chunks(), entries.count, entries.views.width, entries.views.height, world.positions.rows,
-            entries.pixel.ndarray, entries.face.ndarray, world.pack.triangles, entries.screen.value,
+            runtime.chunks(), entries.screen.rows, world.uvs.rows, entries.count, entries.views.width,
+            entries.views.height, world.positions.rows, entries.pixel.ndarray, entries.face.ndarray, world.pack.triangles, entries.screen.value,
             world.pack.uv_corners, world.uvs.value, scratch.ndarray, to_screen.ndarray, to_uvs.ndarray,
             not runtime.on_cpu(),
         )  # fmt: skip

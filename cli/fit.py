@@ -1,0 +1,38 @@
+"""tidr fit: from pictures to the scene that made them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def fit(
+    scene: Annotated[str, typer.Argument(help="Bundled name or .toml with a [fit] table.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Run folder; runs/<scene> by default.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps; schedules stay as they are.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run folder.")] = False,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a scene key.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Resume even if the scene or its settings changed.")] = False,
+    seed: Annotated[int | None, typer.Option(min=0, help="Which views come together; like --set fit.seed.")] = None,
+) -> None:
+    """Fit a scene to pictures, as its [fit] table says, and write the run folder.
+
+    Ctrl-C finishes the step, saves, and ends with exit code 130; --resume goes on from there.
+    """
+    from tidr.files.scene_file import load_scene
+    from tidr.fitting.fit import fit_from_settings
+
+    from .output import clock, watcher
+
+    overrides = [*(set_ or ()), *([f"fit.seed={seed}"] if seed is not None else [])]
+    loaded = load_scene(scene, overrides)
+    folder = output or Path("runs") / Path(scene.rstrip("/")).stem
+    result = fit_from_settings(loaded, output=folder, steps=steps, resume=resume, force=force, watcher=watcher())
+    mean = result.metrics["mean"]
+    parts = [f"{result.steps} steps in {clock(result.metrics['seconds'])}"]
+    parts += [f"PSNR {mean['psnr']:.2f} dB"] if mean["psnr"] is not None else []
+    parts += [f"mask IoU {mean['iou']:.4f}"] if mean["iou"] is not None else []
+    typer.echo(f"{', '.join(parts)} (views {result.metrics['views_are']})")
+    typer.echo(f"written to {folder}")

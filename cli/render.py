@@ -1,0 +1,34 @@
+"""tidr render: a picture of a scene."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def render(
+    scene: Annotated[str, typer.Argument(help="Bundled name, .toml, mesh file, transforms.json or its folder.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Picture: .png, .jpg, .exr or .npy.")],
+    camera: Annotated[str | None, typer.Option(help="Name of a camera; the first by default.")] = None,
+    width: Annotated[int | None, typer.Option(min=1, max=65536, help="Pixels; the camera's own by default.")] = None,
+    height: Annotated[int | None, typer.Option(min=1, max=65536, help="Pixels; the camera's own by default.")] = None,
+    renderer: Annotated[str, typer.Option(help="Short name of a renderer; auto takes what suits the scene.")] = "auto",
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a scene key.")] = None,
+) -> None:
+    """Render one picture of a scene."""
+    import tidr
+    from tidr.files.image import SUFFIXES
+    from tidr.files.scene_file import load_scene
+
+    if output.suffix.lower() not in SUFFIXES:
+        what = f"unknown kind of picture {output.suffix!r}"
+        raise tidr.FileError(output, what, "use one of " + " ".join(SUFFIXES))
+    loaded = load_scene(scene, set_ or ())
+    if (width is None) != (height is None):
+        seen = loaded.cameras.get(camera or "") or next(iter(loaded.cameras.values()), None)
+        if seen is not None:  # keep the shape of the picture
+            width = width or max(round(seen.width * height / seen.height), 1)
+            height = height or max(round(seen.height * width / seen.width), 1)
+    tidr.render(loaded, camera, renderer, width, height).save(output)

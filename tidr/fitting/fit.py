@@ -1,0 +1,305 @@
+"""`fit`: from pictures to the scene that made them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tidr.files.guard import DEFAULT
+from tidr.files.image import read_image
+from tidr.renderers.renderer import Renderer, renderer_type
+from tidr.scene.camera import Camera
+from tidr.scene.graph import Node, Scene
+from tidr.scene.mesh import Mesh
+
+from ..errors import SceneError
+from ..parameter import Parameter, Parameters
+from . import checkpoint, schedules
+from .large_steps import LargeSteps
+from .loop import Loop, Plan, Scheduled, Watcher, newest
+from .objective import Objective
+from .optimizers import SGD, Adam, Optimizer, UniformAdam, VectorAdam
+from .report import SHOWN, RunFolder, measure
+from .settings import FitSettings, ParameterSettings, checked, start_of
+from .start import begin
+from .views import Views, load_views
+
+KINDS = {"adam": Adam, "sgd": SGD, "uniform_adam": UniformAdam, "vector_adam": VectorAdam}
+WARMUP_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit came to.
+
+    losses [steps, columns]: what loss.csv holds; columns: their names. metrics: PSNR and mask IoU of the views kept out
+    of the fit, or of those fitted where none was. output: the run folder. skipped: steps whose gradient was not finite.
+    """
+
+    scene: Scene
+    steps: int
+    losses: np.ndarray
+    columns: tuple[str, ...]
+    metrics: dict
+    output: Path | None
+    stopped_early: bool
+    skipped: int
+    seconds: float
+
+    @property
+    def loss(self) -> float:
+        """Loss of the last step."""
+        return float(self.losses[-1, 1]) if len(self.losses) else float("nan")
+
+
+def fit(
+    scene: Scene,
+    views: Views | str | Path | Sequence[tuple[str | Camera, object]],
+    params: Parameters | str | Iterable[str],
+    losses: Mapping[str, float] | Iterable = ("mse",),
+    optimizer: Optimizer | Sequence[Optimizer] | None = None,
+    steps: int = 500,
+    output: str | Path | None = None,
+    *,
+    views_per_step: int = 4,
+    renderer: str | Renderer = "auto",
+    seed: int = 0,
+    resume: bool = False,
+    force: bool = False,
+    save_every: int = 100,
+    watcher: Watcher | None = None,
+) -> FitResult:
+    """Change parameters of a scene until it looks like the views. The scene is changed in place.
+
+    Args:
+        views: `Views`, a transforms.json, or pairs of (camera or its name, picture); a picture is linear RGB
+            [H, W, 3 or 4] with straight alpha, or a file.
+        params: of `scene.parameters(...)`, or patterns of their paths.
+        losses: names, functions of (image, target), or (either, weight); or {name: weight}. See `settings.LOSSES`.
+        optimizer: one, or several that step together; Adam with lr 1e-2 when None. Its learning rate stays as it is.
+        output: folder for loss.csv, checkpoints, pictures and the fitted scene; nothing is written when None.
+        resume: go on from the newest checkpoint in `output`; `force` even if it is about another scene.
+
+    Raises:
+        SceneError, FileError: views, parameters, losses or checkpoint that do not fit the scene.
+        FitError: gradients that stay infinite or NaN, or a parameter that no view depends on.
+    """
+    views = views if isinstance(views, Views) else _views(scene, views)
+    if not isinstance(params, Parameters):
+        params = scene.parameters(*([params] if isinstance(params, str) else params))
+    objective = Objective(losses, {node: 1.0 for node in _moved(scene, params)})
+    chosen = [Adam(params, lr=1e-2)] if optimizer is None else optimizer
+    chosen = [chosen] if not isinstance(chosen, Sequence) else chosen
+    plan = Plan(
+        scene=scene,
+        views=views,
+        params=params,
+        objective=objective,
+        optimizers=[Scheduled(one, one.lr) for one in chosen],
+        renderer=_renderer({"type": renderer}, objective) if isinstance(renderer, str) else renderer,
+        steps=steps,
+        horizon=steps,
+        views_per_step=views_per_step,
+        seed=seed,
+        save_every=save_every,
+    )
+    about = {"losses": objective.names, "optimizers": [type(one).__name__ for one in chosen], "seed": seed}
+    plan.scene_hash = _scene_hash(plan, about | {"views_per_step": views_per_step})
+    return _run(plan, None, output, resume=resume, force=force, watcher=watcher)
+
+
+def fit_from_settings(
+    scene: Scene,
+    settings: FitSettings | None = None,
+    output: str | Path | None = None,
+    *,
+    steps: int | None = None,
+    resume: bool = False,
+    force: bool = False,
+    watcher: Watcher | None = None,
+) -> FitResult:
+    """Fit a scene as its [fit] table (or `settings`) says; see `fit`.
+
+    Args:
+        steps: where to stop; the settings' steps when None. Schedules keep to the settings' steps, so that 50 steps and
+            50 more after a resume are the first 100 of the same fit.
+
+    Raises:
+        SceneError: the scene has no [fit] table, or one that does not fit it.
+    """
+    settings = settings or scene.fit
+    if settings is None:
+        raise SceneError("fit", "the scene has no [fit] table", "add one, or call tidr.fit(scene, views, ...)")
+    checked(settings)
+    if steps is not None and steps < 1:
+        raise SceneError("steps", f"is {steps}", "take 1 or more")
+    views, held = load_views(scene, settings)
+    units = _begin(scene, settings, views)
+    params = scene.parameters(*settings.parameters)
+    moved = {node: units.get(node, 1.0) for node in _moved(scene, params)}
+    objective = Objective(settings.losses, moved)
+    plan = Plan(
+        scene=scene,
+        views=views,
+        params=params,
+        objective=objective,
+        optimizers=_optimizers(settings.parameters, params, moved),
+        renderer=_renderer(settings.renderer, objective),
+        steps=steps or settings.steps,
+        horizon=settings.steps,
+        views_per_step=settings.views_per_step,
+        seed=settings.seed,
+        save_every=settings.save_every,
+        save_seconds=settings.save_seconds,
+        patience=settings.patience,
+        tolerance=settings.tolerance,
+    )
+    ignored = ("views", "targets", "steps", "save_every", "save_seconds", "patience", "tolerance")
+    about = {key: value for key, value in asdict(settings).items() if key not in ignored}
+    plan.scene_hash = _scene_hash(plan, about)
+    return _run(plan, held, output, resume=resume, force=force, watcher=watcher)
+
+
+def _run(
+    plan: Plan, held: Views | None, output: str | Path | None, *, resume: bool, force: bool, watcher: Watcher | None
+) -> FitResult:
+    """Pictures of before, the loop, and the report."""
+    if plan.steps < 1 or plan.views_per_step < 1:
+        raise SceneError("fit", f"{plan.steps} steps of {plan.views_per_step} views", "take 1 or more of each")
+    begun, watcher = time.monotonic(), watcher or Watcher()
+    if resume and output is None:
+        raise SceneError("resume", "there is no run folder", "give output")
+    saved = newest(Path(output), watcher) if resume and output is not None else None
+    folder = RunFolder(output) if output is not None else None
+    loop = Loop(plan, folder, watcher)
+    if saved is not None:
+        loop.restore(saved, force)
+    looked = held or plan.views
+    if folder is not None:
+        checkpoint.sweep(folder.path)
+        if saved is None:
+            checkpoint.clear(folder.path)
+            folder.pictures("before", measure(plan.scene, plan.renderer, looked, plan.views_per_step)[1][:SHOWN])
+            folder.pictures("target", looked.rgb.numpy()[:SHOWN])
+    loop.run()
+    loop.take_best()
+    metrics, drawn = measure(plan.scene, plan.renderer, looked, plan.views_per_step)
+    metrics |= {"views_are": "kept out of the fit" if held else "those fitted", "steps": loop.step}
+    metrics |= {"seconds": loop.rows[-1][-1], "skipped_steps": loop.skipped}
+    if folder is not None:
+        folder.pictures("after", drawn[:SHOWN])
+        folder.finish(plan.scene, plan.renderer, looked, metrics)
+    columns, losses = tuple(loop.columns), np.array(loop.rows).reshape(-1, len(loop.columns))
+    path = folder.path if folder is not None else None
+    seconds = time.monotonic() - begun
+    return FitResult(plan.scene, loop.step, losses, columns, metrics, path, loop.early, loop.skipped, seconds)
+
+
+def _views(scene: Scene, views: str | Path | Sequence[tuple[str | Camera, object]]) -> Views:
+    if isinstance(views, str | Path):
+        return load_views(scene, FitSettings(views=str(views)))[0]
+    cameras, pictures, names = [], [], []
+    for camera, picture in views:
+        cameras.append(camera if isinstance(camera, Camera) else scene.cameras[camera])
+        pictures.append(read_image(picture, DEFAULT) if isinstance(picture, str | Path) else np.asarray(picture, float))
+        names.append(camera if isinstance(camera, str) else f"view_{len(names):03d}")
+    return Views(cameras, pictures, scene.film.background, names)
+
+
+def _begin(scene: Scene, settings: FitSettings, views: Views) -> dict[Node, float]:
+    """Replace what the fit starts anew; the radius (object space) of each such node."""
+    units = {}
+    for name, value in settings.start.items():
+        start = start_of(value)
+        if not views.has_alpha and (start.centre is None or start.radius is None):
+            where = f"fit.start.{name}"
+            raise SceneError(where, "the pictures have no alpha to tell where the thing is", "give centre and radius")
+        begin(scene, name, start, views.cameras, views.masks(range(len(views))))
+        low, high = scene.nodes[name].mesh.bounds()
+        units[scene.nodes[name]] = float((high - low).max()) / 2
+    return units
+
+
+def _moved(scene: Scene, params: Parameters) -> list[Node]:
+    """The nodes whose mesh the parameters move; a shared mesh counts once."""
+    wanted, seen = {id(p) for p in params.values()}, set()
+    nodes = []
+    for node in scene.nodes.values():
+        if isinstance(node.geometry, Mesh) and id(node.vertices) in wanted - seen:
+            seen.add(id(node.vertices))
+            nodes.append(node)
+    return nodes
+
+
+def _optimizers(
+    settings: Mapping[str, ParameterSettings], params: Parameters, moved: Mapping[Node, float]
+) -> list[Scheduled]:
+    """One optimizer per pattern and, for vertices, per mesh."""
+    owners = {id(node.vertices): node for node in moved}
+    left = dict(params)
+    made = []
+    for pattern, how in settings.items():
+        chosen = [path for path in params.select(pattern) if path in left]
+        parameters = [left.pop(path) for path in chosen]
+        for parameter in parameters:
+            if how.clamp is not None:
+                parameter.constraint = replace(parameter.constraint, clamp=tuple(how.clamp))
+        vertices = [parameter for parameter in parameters if id(parameter) in owners]
+        others = [parameter for parameter in parameters if id(parameter) not in owners]
+        if how.optimizer == "large_steps" and others:
+            what = f"large_steps moves the vertices of a mesh, not {others[0].label}"
+            raise SceneError(f"fit.parameters.{pattern}.optimizer", what, 'take "adam"')
+        for parameter in vertices:
+            node = owners[id(parameter)]
+            made.append(Scheduled(_optimizer(how, [parameter], node), how.lr * moved[node], _schedule(how)))
+        if others:
+            made.append(Scheduled(_optimizer(how, others, None), how.lr, _schedule(how)))
+    return made
+
+
+def _optimizer(how: ParameterSettings, parameters: list[Parameter], node: Node | None) -> Optimizer:
+    if how.optimizer == "large_steps":
+        return LargeSteps(node, lr=how.lr, lam=how.smoothness)
+    return KINDS[how.optimizer](parameters, lr=how.lr)
+
+
+def _schedule(how: ParameterSettings) -> Callable[[int, int], float]:
+    """The settings' schedule by name; "warmup" rises over the first twentieth, then falls like "exponential"."""
+    falling = schedules.Exponential(end=how.final_lr)
+    return {
+        "constant": schedules.Constant(),
+        "exponential": falling,
+        "cosine": schedules.Cosine(end=how.final_lr),
+        "warmup": lambda step, total: schedules.Warmup(steps=int(WARMUP_SHARE * total), then=falling)(step, total),
+    }[how.schedule]
+
+
+def _renderer(options: Mapping[str, object], objective: Objective) -> Renderer:
+    """A renderer from its table; it draws no colours where no loss looks at them."""
+    rest = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items() if key != "type"}
+    kind = renderer_type(str(options["type"]))
+    if "channels" in getattr(kind, "__dataclass_fields__", {}):
+        rest.setdefault("channels", objective.channels)
+    return kind(**rest)
+
+
+def _scene_hash(plan: Plan, about: Mapping[str, object]) -> str:
+    """A digest of the scene as the fit begins, of its views, and of what is asked for."""
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode())
+    digest.update(plan.views.digest.encode())
+    for camera in plan.views.cameras:
+        for parameter in camera.parameters().values():
+            digest.update(parameter.numpy().tobytes())
+    digest.update(" ".join(plan.params).encode())
+    for path, parameter in plan.scene.parameters().items():
+        digest.update(f"{path} {parameter.shape}".encode() + parameter.numpy().tobytes())
+    for node in plan.scene.nodes.values():
+        if isinstance(node.geometry, Mesh):
+            digest.update(node.faces.tobytes())
+    return digest.hexdigest()
