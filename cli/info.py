@@ -132,7 +132,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         painted = f", {' '.join(node['materials'])}" if node["materials"] else ""
         lines.append(f"node {name}{under}: {what}{shape}{shared}{painted}")
     for name, camera in facts["cameras"].items():
-        lines.append(f"camera {name}: {camera['type']}, {camera['width']} x {camera['height']}, at {_vector(camera['position'])}")
+        size = f"{camera['width']} x {camera['height']}"
+        lines.append(f"camera {name}: {camera['type']}, {size}, at {_vector(camera['position'])}")
     lines += [f"light {name}: {light['type']}" for name, light in facts["lights"].items()]
     for name, material in facts["materials"].items():
         slots = ", ".join(f"{slot} {_slot(value)}" for slot, value in material.items() if slot != "type")

@@ -280,7 +280,9 @@ def test_override_paths_are_the_users_own(folder, tmp_path, monkeypatch, f32):
     path = write(folder, FULL)
     assert load_scene(path, ["fit.views=transforms.json"]).fit.views == str(elsewhere / "transforms.json")
     assert load_scene(path, ["fit.views=."]).fit.views == str(elsewhere)
-    assert load_scene(path, [f"fit.views={elsewhere}/../elsewhere/transforms.json"]).fit.views.startswith(str(elsewhere))
+    assert load_scene(path, [f"fit.views={elsewhere}/../elsewhere/transforms.json"]).fit.views.startswith(
+        str(elsewhere)
+    )
     assert "does not exist" in message(path, ["fit.views=missing.json"])
     assert "climbs out" in message(write(folder, FULL.replace('views = "', 'views = "../elsewhere/'), "bad.toml"))
 
@@ -316,7 +318,11 @@ def test_overrides_cannot_smuggle_in_keys():
 
 
 def test_all_faults_at_once_each_with_its_key_and_the_nearest(folder):
-    text = FULL.replace("irradiance", "irradance").replace("width = 16", "widht = 16").replace("metallic = 0.5", "metalic = 1")
+    text = (
+        FULL.replace("irradiance", "irradance")
+        .replace("width = 16", "widht = 16")
+        .replace("metallic = 0.5", "metalic = 1")
+    )
     text = text.replace('optimizer = "large_steps"', 'optimiser = "adam"').replace("scale = 2.0", 'scale = "big"')
     text = text.replace('material = "paint"', 'material = "pain"').replace('type = "point"', 'type = "pont"')
     first = message(write(folder, text))
@@ -331,13 +337,15 @@ def test_all_faults_at_once_each_with_its_key_and_the_nearest(folder):
         assert line in first
     # What hangs together is looked at once every table is valid.
     text = FULL.replace('material = "paint"', 'material = "pain"').replace('parent = "table"', 'parent = "tabel"')
-    text = text.replace('optimizer = "large_steps"', 'optimiser = "adam"').replace('"paint.png", wrap', '"pant.png", wrap')
+    text = text.replace('optimizer = "large_steps"', 'optimiser = "adam"').replace(
+        '"paint.png", wrap', '"pant.png", wrap'
+    )
     text = text.replace("mse = 1.0", "mze = 1.0").replace("steps = 5", "steps = 0").replace("lr = 0.02", "lr = -1")
     second = message(write(folder, text))
     for line in (
         "nodes.duck.material: no material 'pain', did you mean 'paint'?",
         "nodes.duck.parent: no node 'tabel', did you mean 'table'?",
-        'fit.parameters."duck.vertices".optimiser: unknown key, did you mean \'optimizer\'?',
+        "fit.parameters.\"duck.vertices\".optimiser: unknown key, did you mean 'optimizer'?",
         "materials.paint.albedo.texture: file 'pant.png' is missing",
     ):
         assert line in second
@@ -376,7 +384,7 @@ def test_syntax_errors_name_the_line(folder):
         (('edges = "antialias"', 'edges = "antialias", sigmma = 1'), "fit.renderer.sigmma: unknown key"),
         (('type = "raster"', 'type = "rastr"'), "did you mean 'raster'?"),
         (('"paint.albedo" = {', '"paint.albdo" = {'), "did you mean 'paint.albedo'?"),
-        (("shading = \"flat\"", "shading = \"file\""), "the mesh has no normals"),
+        (('shading = "flat"', 'shading = "file"'), "the mesh has no normals"),
     ],
 )
 def test_contradictions_are_told(folder, change, expected, f32):
@@ -451,7 +459,10 @@ def test_broken_files(folder, f32):
     whole = FULL.encode()
     broken = [b"", b"\xef\xbb\xbf", b"\n" * 70_000, b"\0", whole + b"\0", whole.replace(b"\n", b"\r")]
     broken += [whole[: len(whole) * k // 11] for k in range(1, 11)]
-    broken += [whole.replace(b"= 40", b"= " + number) for number in (b"nan", b"-inf", b"1e400", b"9" * 5000, b"0x" + b"f" * 999)]
+    broken += [
+        whole.replace(b"= 40", b"= " + number)
+        for number in (b"nan", b"-inf", b"1e400", b"9" * 5000, b"0x" + b"f" * 999)
+    ]
     broken += [rng.integers(0, 256, 2000, np.uint8).tobytes() for _ in range(10)]
     broken += [bytes(rng.choice(np.frombuffer(b"[]{}=.,\"'\n a1", np.uint8), 500)) for _ in range(40)]
     broken += [b"a = " + b"[" * 50_000, b"a = " + b"{a=" * 20_000, b"a = " + b"[" * 300 + b"]" * 300]
@@ -505,22 +516,26 @@ def test_no_name_leads_outside_the_folder(folder, tmp_path, referring, f32):
     for name in ("secret", "secret" + suffix):
         (tmp_path / name).write_text(TRIANGLE if suffix == ".obj" else TRANSFORMS)
     (folder / f"link{suffix}").symlink_to(tmp_path / f"secret{suffix}")
+    text = FULL if referring in ("views", "targets") else FULL[: FULL.index("[fit]")]
     for spelling in OUTSIDE + MISSING:
-        for name in {spelling, spelling + suffix if spelling.rstrip(" ./") else spelling}:
-            text = FULL.replace(old, new.format(name.format(tmp=tmp_path).replace("\\", "\\\\").replace("\\\\u", "\\u")))
-            path = write(folder, text)
+        for name in (spelling, spelling + suffix):
+            spelled = name.format(tmp=tmp_path)
+            spelled = spelled if "\\u" in spelled or "\\n" in spelled else spelled.replace("\\", "\\\\")
+            path = write(folder, text.replace(old, new.format(spelled)))
             opened.clear()
-            may_load = spelling in MISSING and referring in ("views", "targets")  # needed only by a fit
-            try:
-                load_scene(path)
-                assert may_load or name.startswith("sub."), f"{name!r} was accepted"
-            except FileError:
-                pass
+            # A name that is merely missing will do for what only a fit reads.
+            if referring not in ("views", "targets") or (spelling in OUTSIDE and name == spelling):
+                with pytest.raises(FileError):
+                    load_scene(path)
+            else:
+                attempt(path)
             assert not [item for item in opened if "secret" in item or "pipe" in item or "/dev/zero" in item]
 
 
 def keys_of(values) -> st.SearchStrategy:
-    names = st.sampled_from(["a", "duck", "paint", "type", "mesh", "parent", "front", "position", "target", "albedo", "x.y"])
+    names = st.sampled_from(
+        ["a", "duck", "paint", "type", "mesh", "parent", "front", "position", "target", "albedo", "x.y"]
+    )
     return st.dictionaries(names, values, max_size=4)
 
 
@@ -556,7 +571,9 @@ def assert_same(first: tidr.Scene, second: tidr.Scene) -> None:
         if path.endswith(".heat"):
             continue
         texture = len(parameter.shape) == 3
-        np.testing.assert_allclose(found[path].numpy(), parameter.numpy(), atol=4.5e-3 if texture else 1e-6, err_msg=path)
+        np.testing.assert_allclose(
+            found[path].numpy(), parameter.numpy(), atol=4.5e-3 if texture else 1e-6, err_msg=path
+        )
     a, b = (tidr.render(scene).rgb.numpy() for scene in (first, second))
     assert np.abs(a - b).max() < 1 / 255
 
@@ -587,7 +604,7 @@ def test_written_meshes_open_by_themselves(tmp_path, f32):
 
 def test_odd_names_are_written_and_read(tmp_path, f32):
     scene = tidr.Scene(tidr.Film(8, 8))
-    for name in ("a/b", "A/B", "../up", "ü \U0001f986", "key"):
+    for name in ("a/b", "A/B", "~up", "ü \U0001f986", "key"):
         scene.add_node(name, tidr.Node(tidr.Mesh(*tidr.icosphere(0))))
     write_scene(scene, tmp_path / "~x [1].toml")
     assert list(load_scene(tmp_path / "~x [1].toml").nodes) == list(scene.nodes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -31,7 +33,9 @@ _generation = 0
 def taichi():
     """Import Taichi without its banner."""
     os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "0")
-    import taichi as ti
+    os.environ.setdefault("TI_LOG_LEVEL", "error")
+    with contextlib.redirect_stdout(io.StringIO()):
+        import taichi as ti
 
     return ti
 
@@ -59,15 +63,15 @@ def init(arch: str = "auto", precision: int = 32, seed: int = 0, threads: int | 
     chosen = _choose(precision) if arch == "auto" else arch
     count = threads or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
     _current = None
-    ti.init(
-        arch=getattr(ti, chosen),
-        default_fp=ti.f64 if precision == 64 else ti.f32,
-        random_seed=seed,
-        cpu_max_num_threads=count,
-        log_level=ti.ERROR,
-        debug=os.environ.get("TIDR_DEBUG") == "1",
-        verbose=False,
-    )
+    with contextlib.redirect_stdout(io.StringIO()):  # Taichi greets on standard output
+        ti.init(
+            arch=getattr(ti, chosen),
+            default_fp=ti.f64 if precision == 64 else ti.f32,
+            random_seed=seed,
+            cpu_max_num_threads=count,
+            log_level=ti.ERROR,
+            debug=os.environ.get("TIDR_DEBUG") == "1",
+        )
     started = ti.lang.impl.current_cfg().arch
     if started != getattr(ti, chosen):
         raise BackendError("init", f"{chosen} did not start (Taichi fell back to {started})", _mend(chosen))

@@ -74,8 +74,9 @@ def set_up(
     polygon: A1,
     box: A1,
     tile_count: A1,
+    count_tiles: ti.template(),
 ):
-    """Screen polygon, depth plane and pixel box of every triangle in every view; counts triangles per tile.
+    """Screen polygon, depth plane and pixel box of every triangle in every view; clears and counts triangles per tile.
 
     cameras [views, 3] holds perspective (1 or 0), near, far. polygon [views * F * 11]: x, y of 4 corners, then the
     nearness at corner 0 and its slope along x and y. box [views * F * 5]: corner count (0: not drawn, negative: turned
@@ -137,9 +138,10 @@ def set_up(
                     box[5 * i + 0] = -count
                 box[5 * i + 1], box[5 * i + 2] = ti.cast(x0, ti.i32), ti.cast(x1, ti.i32)
                 box[5 * i + 3], box[5 * i + 4] = ti.cast(y0, ti.i32), ti.cast(y1, ti.i32)
-                for ty in range(box[5 * i + 3] // TILE, box[5 * i + 4] // TILE + 1):
-                    for tx in range(box[5 * i + 1] // TILE, box[5 * i + 2] // TILE + 1):
-                        tile_count[(view * tiles_y + ty) * tiles_x + tx + 1] += 1
+                if ti.static(count_tiles):
+                    for ty in range(box[5 * i + 3] // TILE, box[5 * i + 4] // TILE + 1):
+                        for tx in range(box[5 * i + 1] // TILE, box[5 * i + 2] // TILE + 1):
+                            tile_count[(view * tiles_y + ty) * tiles_x + tx + 1] += 1
 
 
 @ti.kernel
@@ -168,6 +170,59 @@ def fill_tiles(
                 for tx in range(box[5 * i + 1] // TILE, box[5 * i + 2] // TILE + 1):
                     slot = ti.atomic_add(cursor[(view * tiles_y + ty) * tiles_x + tx], 1)
                     tile_faces[slot] = f
+
+
+# For GPUs: atomics stand in no inner loop, where Mesa's software Vulkan (22.3) loses them once lanes part ways.
+
+
+@ti.func
+def add_to_tile(t, f, tile_start: ti.template(), cursor: ti.template(), tile_faces: ti.template(), fill: ti.template()):
+    if ti.static(fill):
+        tile_faces[ti.atomic_add(cursor[t], 1)] = f
+    else:
+        ti.atomic_add(tile_start[t + 1], 1)
+
+
+@ti.kernel
+def bin_small(
+    views: ti.i32, faces: ti.i32, width: ti.i32, height: ti.i32, box: A1, tile_start: A1, cursor: A1, tile_faces: A1,
+    big: A1, fill: ti.template(),
+):  # fmt: skip
+    """Count into tile_start, or fill, the triangles of at most 2 x 2 tiles; counting lists the others in big[1:]."""
+    tiles_x = (width + TILE - 1) // TILE
+    tiles_y = (height + TILE - 1) // TILE
+    for t in range(views * tiles_x * tiles_y):
+        if ti.static(fill):
+            cursor[t] = tile_start[t]
+        elif t == 0:
+            big[0] = 0
+    for i in range(views * faces):
+        if box[5 * i + 0] != 0:
+            x0, x1 = box[5 * i + 1] // TILE, box[5 * i + 2] // TILE
+            y0, y1 = box[5 * i + 3] // TILE, box[5 * i + 4] // TILE
+            if x1 - x0 < 2 and y1 - y0 < 2:
+                for dy, dx in ti.static(ti.ndrange(2, 2)):
+                    if y0 + dy <= y1 and x0 + dx <= x1:
+                        t = (i // faces * tiles_y + y0 + dy) * tiles_x + x0 + dx
+                        add_to_tile(t, i % faces, tile_start, cursor, tile_faces, fill)
+            elif ti.static(not fill):
+                big[1 + ti.atomic_add(big[0], 1)] = i
+
+
+@ti.kernel
+def bin_big(
+    count: ti.i32, faces: ti.i32, width: ti.i32, height: ti.i32, box: A1, tile_start: A1, cursor: A1, tile_faces: A1,
+    big: A1, fill: ti.template(),
+):  # fmt: skip
+    """As `bin_small` for the `count` triangles of more tiles."""
+    tiles_x = (width + TILE - 1) // TILE
+    tiles_y = (height + TILE - 1) // TILE
+    for k, t in ti.ndrange(count, tiles_x * tiles_y):
+        i, tx, ty = big[1 + k], t % tiles_x, t // tiles_x
+        if box[5 * i + 1] // TILE <= tx and tx <= box[5 * i + 2] // TILE:
+            if box[5 * i + 3] // TILE <= ty and ty <= box[5 * i + 4] // TILE:
+                tile = (i // faces * tiles_y + ty) * tiles_x + tx
+                add_to_tile(tile, i % faces, tile_start, cursor, tile_faces, fill)
 
 
 @ti.func

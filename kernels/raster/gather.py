@@ -214,33 +214,22 @@ def interpolate_by_view(
 
 
 @ti.func
-def interpolate_adjoint_entry(
-    e,
-    offset,
-    stride,
-    base,
-    channels,
-    first,
-    face: ti.template(),
-    corners: ti.template(),
-    attribute: ti.template(),
-    bary: ti.template(),
-    grad_out: ti.template(),
-    grad_bary: ti.template(),
-    part: ti.template(),
-    scatter,
+def interpolate_adjoint_channel(
+    e, c, offset, stride, base, first, face: ti.template(), corners: ti.template(), attribute: ti.template(),
+    bary: ti.template(), grad_out: ti.template(), grad_bary: ti.template(), part: ti.template(), scatter,
     atomic: ti.template(),
-):
-    f = face[e]
-    if corners[f, 0] >= 0:
-        for c in range(channels):
-            g = grad_out[e, c]
-            if g != 0.0:
-                for k in ti.static(range(3)):
-                    row = base + corners[f, k]
-                    grad_bary[e, k] = grad_bary[e, k] + g * attribute[row, first + c]
-                    if scatter == 1:
-                        add(part, (offset + row) * stride + first + c, g * bary[e, k], atomic)
+):  # fmt: skip
+    f, g = face[e], grad_out[e, c]
+    if corners[f, 0] >= 0 and g != 0.0:
+        for k in ti.static(range(3)):
+            row = base + corners[f, k]
+            to_bary = g * attribute[row, first + c]
+            if ti.static(atomic):
+                ti.atomic_add(grad_bary[e, k], to_bary)
+            else:
+                grad_bary[e, k] = grad_bary[e, k] + to_bary
+            if scatter == 1:
+                add(part, (offset + row) * stride + first + c, g * bary[e, k], atomic)
 
 
 @ti.kernel
@@ -269,31 +258,18 @@ def interpolate_adjoint(
     vertices = 0: one table for all views. Channels [first, first + channels) of the attribute take part.
     """
     if ti.static(atomic):
-        for e in range(entries):
+        for e, c in ti.ndrange(entries, channels):
             base = pixel[e] // pixels * vertices
-            interpolate_adjoint_entry(
-                e, 0, stride, base, channels, first, face, corners, attribute, bary, grad_out, grad_bary, part, scatter,
-                True,
-            )  # fmt: skip
+            interpolate_adjoint_channel(
+                e, c, 0, stride, base, first, face, corners, attribute, bary, grad_out, grad_bary, part, scatter, True
+            )
     else:
         ti.loop_config(block_dim=1)
         for p in range(chunks):
             for e in range(p * entries // chunks, (p + 1) * entries // chunks):
                 base = pixel[e] // pixels * vertices
-                interpolate_adjoint_entry(
-                    e,
-                    p * rows,
-                    stride,
-                    base,
-                    channels,
-                    first,
-                    face,
-                    corners,
-                    attribute,
-                    bary,
-                    grad_out,
-                    grad_bary,
-                    part,
-                    scatter,
-                    False,
-                )
+                for c in range(channels):
+                    interpolate_adjoint_channel(
+                        e, c, p * rows, stride, base, first, face, corners, attribute, bary, grad_out, grad_bary, part,
+                        scatter, False,
+                    )  # fmt: skip

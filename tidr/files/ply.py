@@ -65,10 +65,12 @@ def write_ply(data: MeshData) -> bytes:
     kind = "f4" if (data.vertices.astype(np.float32) == data.vertices).all() else "f8"
     columns: list[tuple[str, str, np.ndarray]] = [(axis, kind, data.vertices[:, k]) for k, axis in enumerate("xyz")]
     count = len(data.vertices)
-    if data.normals is not None and len(data.normals) == count and np.array_equal(data.normal_faces, data.faces):
+    normal_faces = data.faces if data.normal_faces is None else data.normal_faces
+    if data.normals is not None and len(data.normals) == count and np.array_equal(normal_faces, data.faces):
         columns += [(name, "f4", data.normals[:, k]) for k, name in enumerate(("nx", "ny", "nz"))]
     uvs = np.zeros((0, 2)) if data.uvs is None else data.uvs
-    per_vertex_uv = len(uvs) == count and np.array_equal(data.uv_faces, data.faces)
+    uv_faces = data.faces if data.uv_faces is None else data.uv_faces
+    per_vertex_uv = len(uvs) == count and np.array_equal(uv_faces, data.faces)
     if per_vertex_uv:
         columns += [(name, "f4", uvs[:, k]) for k, name in enumerate("st")]
     if data.colors is not None:
@@ -84,7 +86,7 @@ def write_ply(data: MeshData) -> bytes:
     rows = np.empty(len(data.faces), np.dtype(fields))
     rows["count"], rows["vertices"] = 3, data.faces
     if per_face_uv:
-        rows["uv_count"], rows["uvs"] = 6, uvs[data.uv_faces].reshape(-1, 6)
+        rows["uv_count"], rows["uvs"] = 6, uvs[uv_faces].reshape(-1, 6)
 
     words = {"u1": "uchar", "f4": "float", "f8": "double"}
     header = ["ply", "format binary_little_endian 1.0", "comment written by tidr", f"element vertex {count}"]

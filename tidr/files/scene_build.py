@@ -30,12 +30,12 @@ from .cameras import read_transforms
 from .guard import Limits, check_file, resolve
 from .image import read_texture
 from .mesh import read_mesh
+from .scene_faults import Faults
 from .scene_fit import read_fit
 from .scene_schema import (
     AmbientTable,
     CameraTable,
     DirectionalTable,
-    Faults,
     MaterialTable,
     NodeTable,
     PointTable,
@@ -161,7 +161,9 @@ def _check_sources(scene: Scene, started: set[str], faults: Faults) -> None:
                 if isinstance(source, Texture) and node.mesh.uvs is None:
                     faults.add(["nodes", name, "material"], f"{material}.{slot} is a texture but the mesh has no uvs")
                 if isinstance(source, VertexColors) and node.mesh.colors is None:
-                    faults.add(["nodes", name, "material"], f"{material}.{slot} takes vertex colours, the mesh has none")
+                    faults.add(
+                        ["nodes", name, "material"], f"{material}.{slot} takes vertex colours, the mesh has none"
+                    )
 
 
 def _names(material: str | list[str] | None) -> list[str]:
@@ -227,11 +229,11 @@ def _add_cameras(scene: Scene, name: str, table: CameraTable, turn: np.ndarray, 
 def _camera(table: CameraTable, turn: np.ndarray, film: Film, faults: Faults, name: str) -> Camera:
     width, height = table.resolution or (film.width, film.height)
     if table.camera_to_world is not None:
-        matrix = np.array(table.camera_to_world, np.float64)
+        matrix, key = np.array(table.camera_to_world, np.float64), ["cameras", name, "camera_to_world"]
         if np.abs(matrix[:3, :3].T @ matrix[:3, :3] - np.eye(3)).max() > 1e-3 or np.linalg.det(matrix[:3, :3]) < 0:
-            faults.add(["cameras", name, "camera_to_world"], "its upper left 3 x 3 is no rotation")
+            faults.add(key, "its upper left 3 x 3 is no rotation")
         if len(matrix) == 4 and np.abs(matrix[3] - [0, 0, 0, 1]).max() > 1e-6:
-            faults.add(["cameras", name, "camera_to_world"], f"has the bottom row {matrix[3].tolist()}, expected 0 0 0 1")
+            faults.add(key, f"has the bottom row {matrix[3].tolist()}, expected 0 0 0 1")
         rotation, position = turn @ matrix[:3, :3], turn @ matrix[:3, 3]
     else:
         position, target = turn @ table.position, turn @ table.target  # type: ignore[operator]
@@ -306,4 +308,3 @@ def _free_name(scene: Scene, wanted: str) -> str:
     while name in scene:
         name, number = f"{wanted}_{number}", number + 1
     return name
-

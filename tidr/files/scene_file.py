@@ -20,7 +20,8 @@ from .guard import DEFAULT, Limits, at, check_file, read_text
 from .mesh import READ as MESHES
 from .mesh import read_mesh
 from .scene_build import Files, build
-from .scene_schema import Faults, read_tables
+from .scene_faults import Faults
+from .scene_schema import read_tables
 
 LARGEST_SCENE = 2 << 20  # bytes of TOML: some 10,000 nodes
 LONGEST_KEY = 16  # parts of a dotted key; the parser's time grows with their square

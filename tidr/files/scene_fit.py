@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass, replace
-from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import Field as Limit
@@ -14,7 +15,8 @@ from pydantic import create_model
 from tidr.errors import TidrError
 from tidr.fitting.settings import FitSettings, ParameterSettings, StartSettings, checked
 
-from .scene_schema import Faults, Number, SceneTable, Table, brief, read_table
+from .scene_faults import Faults, brief, read_table
+from .scene_schema import Number, SceneTable, Table
 
 if TYPE_CHECKING:
     from .scene_build import Files
@@ -51,8 +53,8 @@ def read_fit(table: SceneTable, files: Files) -> FitSettings | None:
         if table.top.up != "y":
             faults.add(["up"], 'must be "y" beside fit.views, whose cameras are taken as they are')
     if values.get("targets"):
-        found = {name: files.find([*FIT, "targets", name], item, later=True) for name, item in values["targets"].items()}
-        values["targets"] = {name: str(path) for name, path in found.items()}
+        targets = values["targets"].items()
+        values["targets"] = {name: str(files.find([*FIT, "targets", name], item, later=True)) for name, item in targets}
     settings = FitSettings(**values)
     if faults.count == before:
         _check_values(settings, faults)
@@ -113,7 +115,7 @@ def _check_values(settings: FitSettings, faults: Faults) -> None:
                 faults.add(error.where.split("."), error.what + (f" ({error.mend})" if error.mend else ""))
 
 
-@cache
+@functools.cache
 def _table_of(kind: type) -> type[Table]:
     """The strict model of a settings dataclass: the same keys and types; a default reads as None."""
     hints = get_type_hints(kind)
@@ -136,7 +138,8 @@ def _strict(hint: Any) -> Any:
     if origin is tuple:
         return Annotated[list[_strict(arguments[0])], Limit(min_length=len(arguments), max_length=len(arguments))]
     if origin in (types.UnionType, Union):
-        return object if any(is_dataclass(one) for one in arguments) else Union[tuple(map(_strict, arguments))]
+        tables = any(is_dataclass(one) for one in arguments)
+        return object if tables else functools.reduce(operator.or_, map(_strict, arguments))
     if origin is not None and issubclass(origin, Mapping):
         return dict[str, _strict(arguments[1])]
     return object if is_dataclass(hint) else hint
@@ -144,4 +147,3 @@ def _strict(hint: Any) -> Any:
 
 def _tuples(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
-

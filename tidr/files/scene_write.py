@@ -50,7 +50,8 @@ def write_scene(scene: Scene, path: str | Path) -> None:
         for slot, source in material.sources.items():
             if isinstance(source, Texture):
                 pictures[name, slot] = names.free(f"{name}_{slot}", ".png")
-                files[path.with_name(pictures[name, slot])] = encode_png(_values(source.texels), source.texels.channels == 3)
+                picture = encode_png(_values(source.texels), srgb=source.texels.channels == 3)
+                files[path.with_name(pictures[name, slot])] = picture
     tables: dict[str, Any] = {
         "film": _film(scene),
         "cameras": {name: _camera(camera) for name, camera in scene.cameras.items()},

@@ -233,7 +233,8 @@ def _picture_shape(image: Array, name: str) -> tuple[int, int, int, int]:
     """(views, height, width, channels)."""
     if len(image.shape) not in (3, 4) or 0 in image.shape:
         raise SceneError(name, f"the image has shape {image.shape}, expected [H, W, C] or [B, H, W, C]")
-    return (*((1,) if len(image.shape) == 3 else ()), *image.shape)
+    height, width, channels = image.shape[-3:]
+    return (image.shape[0] if len(image.shape) == 4 else 1), height, width, channels
 
 
 def _constant(name: str, image: Array, target, channel: str, shape: tuple[int, ...]) -> Array:

@@ -59,7 +59,7 @@ class _Factor:
         parent, flag, filled, pattern = (Buffer((count,), "int") for _ in range(4))
         tree = (parent.ndarray, flag.ndarray, filled.ndarray)
         cholesky.count_fill(*(table.ndarray for table in rows), count, *tree)
-        fill = filled.ndarray.to_numpy()
+        fill = np.asarray(filled.ndarray.to_numpy(), np.int64)
         total = int(fill.sum())
         self._columns = (_ints(np.concatenate([[0], np.cumsum(fill)])), Buffer((total,), "int"))
         self._column_values, self._diagonal = _doubles(total), _doubles(count)

@@ -41,7 +41,7 @@ def hidden_quad() -> Task:
         targets=targets,
         optimizer=Optimizers([Adam(scene.parameters("hidden.translation"), lr=1e-2)]),
         error=error,
-        softness=Softness(sigma=(1e-1, 1e-4), gamma=(3e-2, 1e-4), iterations=150),
+        softness=Softness(sigma=(0.3, 1e-4), gamma=(3e-2, 1e-4), iterations=150),
     )
 
 

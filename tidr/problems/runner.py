@@ -168,7 +168,8 @@ def solve(problem: Problem, treatment: str) -> Result:
 
 def _settled(errors: Sequence[float], threshold: float) -> bool:
     """Whether the error stays below the threshold, or never moves at all."""
-    return max(errors[-HOLD:]) <= threshold and len(errors) >= HOLD or len(errors) > STUCK and len(set(errors[-STUCK:])) == 1
+    still = len(errors) > STUCK and len(set(errors[-STUCK:])) == 1
+    return still or (len(errors) >= HOLD and max(errors[-HOLD:]) <= threshold)
 
 
 def _renderer(task: Task, treatment: str, iteration: int) -> Rasterizer:

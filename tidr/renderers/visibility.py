@@ -80,7 +80,15 @@ def bin_triangles(
     kernels.set_up(
         views.count, world.positions.rows, world.pack.faces, views.width, views.height, margin, growth, int(whole),
         int(cull_back), world.pack.triangles, screen.value, views.table.value, polygon.ndarray, box.ndarray, start.ndarray,
+        runtime.on_cpu(),
     )  # fmt: skip
+    big, none = Buffer((triangles + 1,), "int"), Buffer((1,), "int")
+    shape = (world.pack.faces, views.width, views.height, box.ndarray, start.ndarray, cursor.ndarray)
+    many = 0
+    if not runtime.on_cpu():
+        kernels.bin_small(views.count, *shape, none.ndarray, big.ndarray, False)
+        many = int(big.ndarray[0])
+        kernels.bin_big(many, *shape, none.ndarray, big.ndarray, False)
     kernels.scan(count + 1, start.ndarray)
     total = int(start.ndarray[count])
     key = (triangles, views.width, views.height, views.count)
@@ -89,8 +97,9 @@ def bin_triangles(
         capacity *= 2
     _list_capacity[key] = capacity
     faces = Buffer((capacity,), "int")
-    kernels.fill_tiles(
-        views.count, world.pack.faces, views.width, views.height, box.ndarray, start.ndarray, cursor.ndarray,
-        faces.ndarray,
-    )  # fmt: skip
+    if runtime.on_cpu():
+        kernels.fill_tiles(views.count, *shape, faces.ndarray)
+    else:
+        kernels.bin_small(views.count, *shape, faces.ndarray, big.ndarray, True)
+        kernels.bin_big(many, *shape, faces.ndarray, big.ndarray, True)
     return Tiles(polygon, box, start, faces)

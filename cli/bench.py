@@ -1,0 +1,111 @@
+"""tidr bench: toy problems, and the checklist of everything owed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def bench(
+    which: Annotated[list[str] | None, typer.Argument(help="Problems (T1 T3 ...) or rows (4-23,26); all.")] = None,
+    problems: Annotated[bool, typer.Option("--problems", help="Run the toy problems (the default).")] = False,
+    rows: Annotated[bool, typer.Option("--rows", help="Run the checklist's tests and print its table.")] = False,
+    edges: Annotated[list[str] | None, typer.Option(help="none, antialias, soft; all by default.")] = None,
+    arch: Annotated[str, typer.Option(help="Backend.")] = "auto",
+    results: Annotated[Path | None, typer.Option(help="With --rows: a file of pytest --rows-report, not a run.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write JSON.")] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Also write Markdown.")] = None,
+) -> None:
+    """Print how every edge treatment does on every toy problem, or which rows of the checklist are proven."""
+    from tidr.errors import TidrError
+
+    if rows and problems:
+        raise TidrError("bench", "--problems and --rows together", "choose one")
+    if rows:
+        _rows(which or [], results, json_file)
+    else:
+        _problems(which, edges, arch, json_file, markdown)
+
+
+def _problems(which, edges, arch: str, json_file: Path | None, markdown: Path | None) -> None:
+    import tidr
+    from tidr.errors import TidrError
+    from tidr.files.write import write_text
+    from tidr.problems import report
+    from tidr.problems.runner import TREATMENTS, solve
+    from tidr.problems.runner import problems as chosen
+
+    for each in edges or ():
+        if each not in TREATMENTS:
+            raise TidrError("bench --edges", f"unknown treatment {each!r}", f"choose from {', '.join(TREATMENTS)}")
+    todo = chosen(which)
+    found = []
+    with redirect_stdout(sys.stderr):  # standard output is for the matrix alone
+        tidr.init(arch=arch)
+        for problem in todo:
+            for treatment in edges or TREATMENTS:
+                found.append(solve(problem, treatment))
+                last = found[-1]
+                print(f"{last.problem} {treatment}: {last.verdict}, {last.iterations} iterations, {last.seconds:.1f} s")
+    typer.echo(report.text(found))
+    if json_file:
+        write_text(json_file, json.dumps(report.as_dict(found), indent=2))
+    if markdown:
+        write_text(markdown, report.markdown(found))
+    if any(result.verdict == "failed" for result in found):
+        raise typer.Exit(1)
+
+
+def _rows(which: list[str], results: Path | None, json_file: Path | None) -> None:
+    from tidr.errors import TidrError
+    from tidr.files.write import write_text
+    from tidr.problems.report import row_states, row_table
+    from tidr.problems.rows import ROWS, parse_numbers
+
+    try:
+        numbers = parse_numbers(",".join(which)) if which else [row.number for row in ROWS]
+    except ValueError as fault:
+        raise TidrError("bench --rows", str(fault), "write numbers and ranges, as in 4-23,26") from None
+    outcomes = _read(results) if results else _run(",".join(which))
+    states = row_states(outcomes)
+    typer.echo(row_table(states, numbers))
+    if json_file:
+        write_text(json_file, json.dumps({str(n): {"state": states[n], "tests": outcomes.get(str(n), {})} for n in numbers}))
+    if any(states[n] == "fail" for n in numbers):
+        raise typer.Exit(1)
+
+
+def _run(rows: str) -> dict:
+    """Outcomes of the tests of some rows ("4-23,26"), or of all, from a run of pytest in the checkout."""
+    import tidr
+    from tidr.errors import TidrError
+
+    root = Path(tidr.__file__).resolve().parents[1]
+    if not (root / "tests" / "rows_plugin.py").is_file():
+        raise TidrError("bench --rows", "there are no tests beside this installation", "run it in a git clone of tidr")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "rows.json"
+        command = [sys.executable, "-m", "pytest", "-q", "--rows-report", str(file), "--rows", rows or "1-235", "tests"]
+        code = subprocess.run(command, cwd=root, stdout=sys.stderr).returncode
+        if not file.is_file():
+            raise TidrError("bench --rows", f"pytest ended with code {code}", "see what it printed")
+        return _read(file)
+
+
+def _read(file: Path) -> dict:
+    from tidr.errors import FileError
+
+    try:
+        outcomes = json.loads(file.read_text())
+    except (OSError, ValueError) as fault:
+        raise FileError(file, f"cannot be read as JSON ({fault})", "make it with pytest --rows-report FILE") from None
+    if not isinstance(outcomes, dict) or not all(isinstance(tests, dict) for tests in outcomes.values()):
+        raise FileError(file, "is not what pytest --rows-report writes", "make it with pytest --rows-report FILE")
+    return outcomes

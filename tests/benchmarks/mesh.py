@@ -1,0 +1,217 @@
+"""Times mesh rendering and fitting beside a rival's scripts, in one run on one machine.
+
+    python tests/benchmarks/mesh.py [--rivals FOLDER --python PYTHON] [--only NAME] [--json OUT]
+
+FOLDER holds w1_mesh_mitsuba.py, w1_mesh_pyrender.py and w2_fit_mitsuba.py; PYTHON is the interpreter that has the
+rivals installed. Without them only tidr is timed. Each case runs in its own process: two turns to warm up, then the
+median of the timed ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import tidr
+from tidr.array import Array
+from tidr.runtime import taichi
+
+EYE, FOV_Y_DEGREES = np.array([1.2, 0.9, 2.6]), 40.0
+TO_LIGHT = np.array([0.5, 0.8, 0.6]) / np.linalg.norm([0.5, 0.8, 0.6])
+REPETITIONS = 15
+LEARNING_RATE = 0.05
+
+
+def bumpy_icosphere(level: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rivals' mesh: an icosphere with waves, centred on its box, within the unit sphere."""
+    vertices, faces = tidr.icosphere(level)
+    x, y, z = vertices.T
+    vertices = vertices * (1 + 0.12 * np.sin(7 * x) * np.sin(9 * y) * np.sin(8 * z))[:, None]
+    vertices -= (vertices.max(0) + vertices.min(0)) / 2
+    return vertices / np.linalg.norm(vertices, axis=1).max(), faces
+
+
+def lambert_scene(level: int, size: int) -> tidr.Scene:
+    vertices, faces = bumpy_icosphere(level)
+    colors = 0.5 + 0.4 * np.sin(3 * vertices + np.array([0, 1, 2]))
+    scene = tidr.Scene(tidr.Film(size, size))
+    scene.add_material("paint", tidr.Material("lambert", albedo="vertex_colors"))
+    scene.add_node("ball", tidr.Node(tidr.Mesh(vertices, faces, colors=colors), ("paint",)))
+    scene.add_light("key", tidr.DirectionalLight(-TO_LIGHT, 0.8 * np.pi))
+    scene.add_camera(
+        "front", tidr.Camera.look_at(EYE, (0, 0, 0), fov_y_degrees=FOV_Y_DEGREES, width=size, height=size)
+    )
+    return scene
+
+
+def median_ms(turn: Callable[[], None]) -> float:
+    for _ in range(3):
+        turn()
+    times = []
+    for _ in range(REPETITIONS):
+        start = time.perf_counter()
+        turn()
+        taichi().sync()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times) * 1e3
+
+
+def mesh_times(level: int = 6, size: int = 512) -> dict[str, float]:
+    """Forward alone, and forward + backward to vertices and vertex colours; loss mean((I - 0.5)^2)."""
+    scene = lambert_scene(level, size)
+    parameters = scene.parameters("ball.vertices", "ball.colors")
+    target = Array.of(np.full((size, size, 3), 0.5), needs_grad=False)
+    renderer = tidr.Rasterizer(edges="antialias", channels=("rgb",))
+
+    def forward() -> None:
+        tidr.render(scene, renderer=renderer)
+
+    def both() -> None:
+        with tidr.Tape(parameters) as tape:
+            tape.add(tidr.losses.mse(tidr.render(scene, renderer=renderer), target))
+
+    return {"forward_ms": median_ms(forward), "forward_backward_ms": median_ms(both)}
+
+
+def soft_times(level: int, size: int = 256) -> dict[str, float]:
+    """Soft silhouette, 50 faces a pixel, forward + backward to vertices."""
+    scene = lambert_scene(level, size)
+    parameters = scene.parameters("ball.vertices")
+    target = Array.of(np.full((size, size, 1), 0.5), needs_grad=False)
+    renderer = tidr.Rasterizer(edges="soft", sigma=1e-4, channels=("alpha",), faces_per_pixel=50)
+
+    def both() -> None:
+        with tidr.Tape(parameters) as tape:
+            tape.add(tidr.losses.mse(tidr.render(scene, renderer=renderer).alpha, target))
+
+    return {"forward_backward_ms": median_ms(both)}
+
+
+def silhouette_fit(obj: Path, views: int = 20, size: int = 128, iterations: int = 300) -> dict[str, float]:
+    """Sphere to model from silhouettes, two views a turn, as the rival's fit; seconds until the mean IoU passes a mark.
+
+    Compilation counts, checks of the IoU do not.
+    """
+    from tidr.files.mesh import read_mesh
+
+    data = read_mesh(obj)
+    vertices = data.vertices - (data.vertices.max(0) + data.vertices.min(0)) / 2
+    vertices /= np.linalg.norm(vertices, axis=1).max()
+    angles = np.radians(np.linspace(0, 360, views + 1)[:views])
+    turns = np.radians(np.linspace(-180, 180, views + 1)[:views])
+    cameras = []
+    for elevation, azimuth in zip(angles, turns, strict=True):
+        ring = np.cos(elevation)
+        eye = 2.7 * np.array([ring * np.sin(azimuth), np.sin(elevation), ring * np.cos(azimuth)])
+        up = (0, 1, 0) if abs(ring) > 1e-3 else (1, 0, 0)
+        cameras.append(tidr.Camera.look_at(eye, (0, 0, 0), up, fov_y_degrees=60, width=size, height=size))
+    hard = tidr.Rasterizer(edges="none", channels=("alpha",))
+    model = tidr.Scene()
+    model.add_node("model", tidr.Node(tidr.Mesh(vertices, data.faces)))
+    fine = tidr.render(model, cameras, hard, 8 * size, 8 * size).alpha.numpy()
+    soft = fine.reshape(views, size, 8, size, 8, 1).mean((2, 4))
+    masks = [Array.of(each, needs_grad=False) for each in soft]
+    ball, faces = tidr.icosphere(4)
+    scene = tidr.Scene()
+    node = scene.add_node("ball", tidr.Node(tidr.Mesh(ball, faces)))
+    parameters = scene.parameters("ball.vertices")
+    renderer = tidr.Rasterizer(edges="antialias", channels=("alpha",))
+    spent, reached, iou = 0.0, {}, 0.0
+    optimizer = None
+    for turn in range(iterations):
+        start = time.perf_counter()
+        if optimizer is None:
+            optimizer = tidr.LargeSteps(node, lr=LEARNING_RATE)
+        chosen = np.random.default_rng(turn).permutation(views)[:2]
+        with tidr.Tape(parameters) as tape:
+            for index in chosen:
+                image = tidr.render(scene, cameras[index], renderer)
+                tape.add(tidr.losses.mse(image.alpha, masks[index]), 0.5)
+        optimizer.step()
+        spent += time.perf_counter() - start
+        if (turn + 1) % 5 == 0:
+            drawn = tidr.render(scene, cameras, hard, size, size).alpha.numpy() > 0.5
+            wanted = soft > 0.5
+            iou = float(np.mean((drawn & wanted).sum((1, 2, 3)) / (drawn | wanted).sum((1, 2, 3))))
+            for mark in (0.8, 0.85, 0.9, 0.92, 0.94, 0.95):
+                if iou >= mark:
+                    reached.setdefault(f"seconds_to_iou_{mark}", round(spent, 2))
+            if iou >= 0.955:
+                break
+    return {**reached, "final_iou": iou, "iterations": turn + 1, "ms_per_iteration": spent / (turn + 1) * 1e3}
+
+
+CASES: dict[str, Callable[[Path], dict[str, float]]] = {
+    "mesh": lambda assets: mesh_times(),
+    "soft_1280": lambda assets: soft_times(3),
+    "soft_5120": lambda assets: soft_times(4),
+    "fit": lambda assets: silhouette_fit(assets / "spot" / "spot.obj"),
+}
+RIVALS = {
+    "mesh": (
+        ("w1_mesh_mitsuba.py", "W1/ico6/512/mitsuba-prb-4spp-moving", "fwdbwd_ms", "forward_backward_ms"),
+        ("w1_mesh_mitsuba.py", "W1/ico6/512/mitsuba-projective-4spp-moving", "fwdbwd_ms", "forward_backward_ms"),
+        ("w1_mesh_pyrender.py", "ico6/512", "forward_ms", "forward_ms"),
+    ),
+    "fit": (("w2_fit_mitsuba.py", "W2/fit/mitsuba-projective-4spp", "s_to_iou", "seconds_to_iou_0.95"),),
+}
+
+
+def rival(python: str, script: Path, case: str, key: str) -> float | None:
+    """One figure of a rival's script; None where it failed."""
+    done = subprocess.run([python, str(script), "--only", case], capture_output=True, text=True)
+    for line in done.stdout.splitlines():
+        record = json.loads(line)
+        if not record.get("failed") and key in record:
+            value = record[key]
+            return value.get("0.95") if isinstance(value, dict) else value
+    return None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rivals", type=Path)
+    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--assets", type=Path, default=Path(__file__).parents[3] / "shared" / "assets")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--case", default="", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.case:
+        tidr.init(arch="cpu")
+        print(json.dumps(CASES[options.case](options.assets)))
+        return
+    rows = []
+    for name in CASES:
+        if options.only and options.only not in name:
+            continue
+        command = [sys.executable, __file__, "--case", name, "--assets", str(options.assets)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            print(f"{name}: failed\n{done.stderr[-2000:]}")
+            continue
+        ours = json.loads(done.stdout.splitlines()[-1])
+        rows.append({"case": name, **ours})
+        print(name, {key: round(value, 3) for key, value in ours.items()}, flush=True)
+        for script, case, key, own_key in RIVALS.get(name, ()) if options.rivals else ():
+            theirs = rival(options.python, options.rivals / script, case, key)
+            if theirs is not None and own_key in ours:
+                ratio = theirs / ours[own_key]
+                rows.append({"case": name, "rival": case, key: theirs, "ratio": ratio})
+                print(f"  {case}: {theirs:.1f}, ratio {ratio:.1f}", flush=True)
+            else:
+                print(f"  {case}: did not run")
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
