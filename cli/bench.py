@@ -19,7 +19,7 @@ def bench(
     rows: Annotated[bool, typer.Option("--rows", help="Run the checklist's tests and print its table.")] = False,
     edges: Annotated[list[str] | None, typer.Option(help="none, antialias, soft; all by default.")] = None,
     arch: Annotated[str, typer.Option(help="Backend.")] = "auto",
-    results: Annotated[Path | None, typer.Option(help="With --rows: a file of pytest --rows-report, not a run.")] = None,
+    results: Annotated[Path | None, typer.Option(help="With --rows: what pytest --rows-report wrote.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write JSON.")] = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Also write Markdown.")] = None,
 ) -> None:
@@ -37,7 +37,7 @@ def bench(
 def _problems(which, edges, arch: str, json_file: Path | None, markdown: Path | None) -> None:
     import tidr
     from tidr.errors import TidrError
-    from tidr.files.write import write_text
+    from tidr.files.write import write_bytes
     from tidr.problems import report
     from tidr.problems.runner import TREATMENTS, solve
     from tidr.problems.runner import problems as chosen
@@ -56,16 +56,16 @@ def _problems(which, edges, arch: str, json_file: Path | None, markdown: Path | 
                 print(f"{last.problem} {treatment}: {last.verdict}, {last.iterations} iterations, {last.seconds:.1f} s")
     typer.echo(report.text(found))
     if json_file:
-        write_text(json_file, json.dumps(report.as_dict(found), indent=2))
+        write_bytes(json_file, json.dumps(report.as_dict(found), indent=1).encode())
     if markdown:
-        write_text(markdown, report.markdown(found))
+        write_bytes(markdown, report.markdown(found).encode())
     if any(result.verdict == "failed" for result in found):
         raise typer.Exit(1)
 
 
 def _rows(which: list[str], results: Path | None, json_file: Path | None) -> None:
     from tidr.errors import TidrError
-    from tidr.files.write import write_text
+    from tidr.files.write import write_bytes
     from tidr.problems.report import row_states, row_table
     from tidr.problems.rows import ROWS, parse_numbers
 
@@ -77,7 +77,8 @@ def _rows(which: list[str], results: Path | None, json_file: Path | None) -> Non
     states = row_states(outcomes)
     typer.echo(row_table(states, numbers))
     if json_file:
-        write_text(json_file, json.dumps({str(n): {"state": states[n], "tests": outcomes.get(str(n), {})} for n in numbers}))
+        table = {str(n): {"state": states[n], "tests": outcomes.get(str(n), {})} for n in numbers}
+        write_bytes(json_file, json.dumps(table, indent=1).encode())
     if any(states[n] == "fail" for n in numbers):
         raise typer.Exit(1)
 

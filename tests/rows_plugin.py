@@ -76,4 +76,4 @@ class RowsPlugin:
     def pytest_terminal_summary(self, terminalreporter) -> None:
         for number in self.unproven:
             row = ROWS[number - 1]
-            terminalreporter.write_line(f"FAILED row {number} ({row.title}, {row.section}): no test proves it", red=True)
+            terminalreporter.write_line(f"FAILED row {number} ({row.title}): no test proves it", red=True)

@@ -255,7 +255,8 @@ def test_constant_colours_give_exactly_zero_except_at_treated_edges(backend):
         assert vertices.grad_numpy().any() == moves, edges
         assert ("facets.vertices" in tape.zero_gradients()) != moves
         assert scene["white"].parameters()["albedo"].grad_numpy().all()
-        assert set(np.unique(image.rgb.numpy()[..., 0].round(5))) == {0.1, 0.2, 1.0} or moves
+        if not moves:
+            np.testing.assert_allclose(np.unique(image.rgb.numpy()[..., 0]), [0.1, 0.2, 1.0], rtol=1e-6)
 
 
 CHANNELS = ("rgb", "depth", "normal", "uv", "barycentrics", "heat")

@@ -1,131 +1,24 @@
-"""Scene files: what they may hold, how their faults are told, and that nothing malformed or hostile gets through."""
+"""Scene files: what every key means, overrides, and that a written scene is the same scene."""
 
 from __future__ import annotations
 
-import os
-import sys
-import time
-import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tomli_w
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import tidr
-from tidr.errors import FileError, TidrError
-from tidr.files.guard import Limits
-from tidr.files.scene_file import apply_overrides, bundled, load_scene
+from tidr.errors import FileError
+from tidr.files.scene_file import apply_overrides, bundled, describe, load_scene
 from tidr.files.scene_write import write_scene
 
 from .everything import everything
-
-TRIANGLE = "v 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nvt 1 0\nvt 0 1\nf 1/1 2/2 3/3\n"
-TRANSFORMS = """{"camera_angle_x": 0.7, "w": 8, "h": 6, "frames": [
- {"file_path": "a", "transform_matrix": [[1,0,0,0.5],[0,1,0,0],[0,0,1,4],[0,0,0,1]]},
- {"file_path": "b", "transform_matrix": [[1,0,0,0],[0,1,0,0.25],[0,0,1,4],[0,0,0,1]]}]}"""
-FULL = """
-up = "y"
-description = "all keys"
-[film]
-width = 16
-height = 12
-background = [0.1, 0.2, 0.3]
-[cameras.front]
-type = "perspective"
-position = [0, 0, 4]
-target = [0, 0, 0]
-up = [0, 1, 0]
-fov_y_degrees = 40
-near = 0.1
-far = 100
-[cameras.flat]
-type = "orthographic"
-camera_to_world = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 4]]
-height = 3.0
-resolution = [10, 20]
-[cameras.rig]
-from = "transforms.json"
-[cameras.raw]
-position = [0, 0, 4]
-target = [0, 0, 0]
-focal = [20, 21]
-principal_point = [7, 6]
-[materials.paint]
-type = "lambert"
-albedo = { texture = "paint.png", wrap = "clamp", filter = "trilinear" }
-[materials.metal]
-type = "metallic_roughness"
-albedo = [0.5, 0.4, 0.3]
-roughness = { texture = "paint.png" }
-metallic = 0.5
-[lights.key]
-type = "directional"
-direction = [-0.3, -0.5, -1.0]
-irradiance = [2, 2, 2]
-[lights.bulb]
-type = "point"
-position = [1, 1, 1]
-intensity = 3.0
-[lights.sky]
-type = "ambient"
-radiance = 0.5
-[nodes.table]
-translation = [0, 1, 0]
-[nodes.duck]
-mesh = "duck.obj"
-material = "paint"
-parent = "table"
-translation = [1, 0, 0]
-rotation_degrees = [0, 90, 0]
-scale = 2.0
-shading = "flat"
-[nodes.twin]
-instance_of = "duck"
-material = ["metal"]
-quaternion = [2, 0, 0, 0]
-scale = [1, 2, 3]
-[fit]
-views = "transforms.json"
-start = { duck = "sphere", twin = { shape = "sphere", resolution = 8, centre = [0, 0, 0] } }
-parameters = { "duck.vertices" = { lr = 1e-2, optimizer = "large_steps" }, "paint.albedo" = { lr = 0.02, clamp = [0, 1] } }
-losses = { mse = 1.0, silhouette = 0.5 }
-renderer = { type = "raster", edges = "antialias" }
-steps = 5
-views_per_step = 2
-seed = 3
-"""
+from .scene_parts import FULL, TRANSFORMS, make_parts, message, write
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with a scene's parts, and something secret beside the folder."""
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "duck.obj").write_text(TRIANGLE)
-    (home / "transforms.json").write_text(TRANSFORMS)
-    for name in ("a.png", "b.png", "paint.png"):
-        from tidr.files.image import write_image
-
-        write_image(home / name, np.full((6, 8, 3), 0.5))
-    return home
-
-
-def write(folder: Path, text: str | bytes, name: str = "scene.toml") -> Path:
-    path = folder / name
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return path
-
-
-def message(path: Path, overrides=()) -> str:
-    with pytest.raises(FileError) as caught:
-        load_scene(path, overrides)
-    return str(caught.value)
-
-
-# --------------------------------------------------------------------------------------------------- what is read
+    return make_parts(tmp_path)
 
 
 def test_every_key_is_read(folder, f32):
@@ -161,8 +54,6 @@ def test_textures_are_decoded_by_their_use(folder, f32):
 
 
 def test_bundled_scenes_load_and_say_what_they_are(f32):
-    from tidr.files.scene_file import describe
-
     assert {"cube", "cornell", "bracket", "duck"} <= set(bundled())
     for name, path in bundled().items():
         assert load_scene(name).nodes
@@ -251,9 +142,6 @@ def test_byte_order_mark_and_windows_line_ends(folder, f32):
     assert list(plain.parameters()) == list(other.parameters())
 
 
-# ------------------------------------------------------------------------------------------------------- overrides
-
-
 def test_overrides_are_toml_values_or_bare_text(folder, f32):
     overrides = [
         "film.width=20",
@@ -272,7 +160,7 @@ def test_overrides_are_toml_values_or_bare_text(folder, f32):
 
 
 def test_override_paths_are_the_users_own(folder, tmp_path, monkeypatch, f32):
-    """Names on the command line are relative to the working folder and may point anywhere; those in the file may not."""
+    """Names on the command line may point anywhere, those in the file may not."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "transforms.json").write_text(TRANSFORMS)
@@ -312,256 +200,6 @@ def test_overrides_cannot_smuggle_in_keys():
     raw: dict = {}
     apply_overrides(raw, ["a=1\nb=2"])
     assert raw == {"a": "1\nb=2"}
-
-
-# ---------------------------------------------------------------------------------------------------------- faults
-
-
-def test_all_faults_at_once_each_with_its_key_and_the_nearest(folder):
-    text = (
-        FULL.replace("irradiance", "irradance")
-        .replace("width = 16", "widht = 16")
-        .replace("metallic = 0.5", "metalic = 1")
-    )
-    text = text.replace('optimizer = "large_steps"', 'optimiser = "adam"').replace("scale = 2.0", 'scale = "big"')
-    text = text.replace('material = "paint"', 'material = "pain"').replace('type = "point"', 'type = "pont"')
-    first = message(write(folder, text))
-    for line in (
-        "lights.key.irradance: unknown key, did you mean 'irradiance'?",
-        "lights.key.irradiance: is missing",
-        "film.widht: unknown key, did you mean 'width'?",
-        "materials.metal.metalic: unknown key, did you mean 'metallic'?",
-        "nodes.duck.scale: is 'big', expected one positive number or three",
-        "lights.bulb.type: is 'pont', did you mean 'point'?",
-    ):
-        assert line in first
-    # What hangs together is looked at once every table is valid.
-    text = FULL.replace('material = "paint"', 'material = "pain"').replace('parent = "table"', 'parent = "tabel"')
-    text = text.replace('optimizer = "large_steps"', 'optimiser = "adam"').replace(
-        '"paint.png", wrap', '"pant.png", wrap'
-    )
-    text = text.replace("mse = 1.0", "mze = 1.0").replace("steps = 5", "steps = 0").replace("lr = 0.02", "lr = -1")
-    second = message(write(folder, text))
-    for line in (
-        "nodes.duck.material: no material 'pain', did you mean 'paint'?",
-        "nodes.duck.parent: no node 'tabel', did you mean 'table'?",
-        "fit.parameters.\"duck.vertices\".optimiser: unknown key, did you mean 'optimizer'?",
-        "materials.paint.albedo.texture: file 'pant.png' is missing",
-    ):
-        assert line in second
-    text = FULL.replace("mse = 1.0", "mze = 1.0").replace("steps = 5", "steps = 0").replace("lr = 0.02", "lr = -1")
-    third = message(write(folder, text))
-    assert "unknown name 'mze' (did you mean 'mse'?)" in third
-    assert "fit.steps: is 0" in third
-    assert "fit.parameters.paint.albedo.lr: is -1" in third
-
-
-def test_syntax_errors_name_the_line(folder):
-    assert "scene.toml:3:" in message(write(folder, "[film]\nwidth = 3\nheight = \n"))
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        (("target = [0, 0, 0]\nup", "up"), "cameras.front.target: is missing"),
-        (("fov_y_degrees = 40", ""), "give exactly one of fov_y_degrees and focal"),
-        (("fov_y_degrees = 40", "height = 2"), "does not belong to a camera of type 'perspective'"),
-        (("near = 0.1", "near = 200"), "cameras.front.near: is 200"),
-        (("up = [0, 1, 0]", "up = [0, 0, 1]"), "parallel to the viewing direction"),
-        (("[[1, 0, 0, 0]", "[[2, 0, 0, 0]"), "cameras.flat.camera_to_world: its upper left 3 x 3 is no rotation"),
-        (('from = "transforms.json"', 'from = "transforms.json"\nframe = 2'), "cameras.rig.frame: is 2"),
-        (('from = "transforms.json"', 'from = "transforms.json"\nfocal = 2'), "cameras.rig.focal: stands beside from"),
-        (('instance_of = "duck"', 'instance_of = "table"'), "no node with a mesh 'table'"),
-        (("[nodes.twin]", "[nodes.key]"), "nodes.key: is also the name of a member of lights"),
-        (("[nodes.twin]", '[nodes."a.b"]'), 'nodes."a.b": is no valid name'),
-        (("quaternion = [2, 0, 0, 0]", "quaternion = [0, 0, 0, 0]"), "has length 0"),
-        (("direction = [-0.3, -0.5, -1.0]", "direction = [0, 0, 0]"), "lights.key.direction: has length 0"),
-        (("intensity = 3.0", "intensity = -1"), "lights.bulb.intensity: is -1, expected a number or RGB"),
-        (("metallic = 0.5", "metallic = 1.5"), "materials.metal.metallic: is 1.5"),
-        (("seed = 3", 'seed = 3\nup = "z"'), "fit.up: unknown key"),
-        (('up = "y"', 'up = "z"'), 'up: must be "y" beside fit.views'),
-        (("start = { duck", "start = { dukc"), "fit.start.dukc: unknown key, did you mean 'duck'?"),
-        (('edges = "antialias"', 'edges = "antialias", sigmma = 1'), "fit.renderer.sigmma: unknown key"),
-        (('type = "raster"', 'type = "rastr"'), "did you mean 'raster'?"),
-        (('"paint.albedo" = {', '"paint.albdo" = {'), "did you mean 'paint.albedo'?"),
-        (('shading = "flat"', 'shading = "file"'), "the mesh has no normals"),
-    ],
-)
-def test_contradictions_are_told(folder, change, expected, f32):
-    assert change[0] in FULL
-    assert expected in message(write(folder, FULL.replace(*change)))
-
-
-def test_texture_on_a_mesh_without_uvs_is_told(folder, f32):
-    (folder / "duck.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
-    text = FULL[: FULL.index("[fit]")]
-    assert "nodes.duck.material: paint.albedo is a texture but the mesh has no uvs" in message(write(folder, text))
-
-
-def test_cycles_depth_and_counts_are_bounded(folder):
-    def chain(count: int) -> str:
-        return "".join(f'[nodes.n{k}]\nparent = "n{k + 1}"\n' for k in range(count)) + f"[nodes.n{count}]\n"
-
-    assert "is its own ancestor" in message(write(folder, '[nodes.a]\nparent = "b"\n[nodes.b]\nparent = "a"\n'))
-    assert "is its own ancestor" in message(write(folder, '[nodes.a]\nparent = "a"\n'))
-    assert "more than 64 levels deep" in message(write(folder, chain(64)))
-    assert "more than 64 levels deep" in message(write(folder, chain(9000)))
-    with pytest.raises(FileError, match="more than 3 levels"):
-        load_scene(write(folder, chain(3)), limits=Limits(depth=3))
-    with pytest.raises(FileError, match="has 5 members, the limit is 4"):
-        load_scene(write(folder, chain(4)), limits=Limits(nodes=4))
-    assert "and " in message(write(folder, "\n".join(f"unknown{k} = 1" for k in range(500))))
-
-
-def test_a_chain_of_the_allowed_depth_loads(folder, f32):
-    text = "".join(f'[nodes.n{k}]\nparent = "n{k + 1}"\n' for k in range(63)) + "[nodes.n63]\n"
-    assert len(load_scene(write(folder, text)).world_matrices()) == 64
-
-
-# ------------------------------------------------------------------------------------------------ hostile and broken
-
-WRONG = ["text", -1, float("nan"), float("inf"), 10**400 // 7, 1e300, [], {}, True, [[]], [1, 2], "", {"a": {"b": 1}}]
-
-
-def leaves(table: dict, path: tuple = ()) -> list[tuple]:
-    found = []
-    for key, value in table.items():
-        found.append((*path, key))
-        if isinstance(value, dict):
-            found += leaves(value, (*path, key))
-    return found
-
-
-def attempt(path: Path) -> None:
-    """Load; a TidrError is as good as a scene, anything else is a failure."""
-    started = time.perf_counter()
-    try:
-        load_scene(path)
-    except TidrError as error:
-        assert str(error)
-    assert time.perf_counter() - started < 2
-
-
-def test_wrong_types_everywhere(folder, f32):
-    tree = tomllib.loads(FULL)
-    for keys in leaves(tree):
-        for value in WRONG:
-            changed = tomllib.loads(FULL)
-            table = changed
-            for key in keys[:-1]:
-                table = table[key]
-            table[keys[-1]] = value
-            attempt(write(folder, tomli_w.dumps(changed)))
-
-
-def test_broken_files(folder, f32):
-    rng = np.random.default_rng(5)
-    whole = FULL.encode()
-    broken = [b"", b"\xef\xbb\xbf", b"\n" * 70_000, b"\0", whole + b"\0", whole.replace(b"\n", b"\r")]
-    broken += [whole[: len(whole) * k // 11] for k in range(1, 11)]
-    broken += [
-        whole.replace(b"= 40", b"= " + number)
-        for number in (b"nan", b"-inf", b"1e400", b"9" * 5000, b"0x" + b"f" * 999)
-    ]
-    broken += [rng.integers(0, 256, 2000, np.uint8).tobytes() for _ in range(10)]
-    broken += [bytes(rng.choice(np.frombuffer(b"[]{}=.,\"'\n a1", np.uint8), 500)) for _ in range(40)]
-    broken += [b"a = " + b"[" * 50_000, b"a = " + b"{a=" * 20_000, b"a = " + b"[" * 300 + b"]" * 300]
-    broken += [b"a." * 30_000 + b"b = 1", b"[" + b"a." * 30_000 + b"b]", b'"a".' * 15_000 + b"b = 1", b"a" * 60_000]
-    broken += [b"x = '" + b"y" * 100_000 + b"'", b"[film]\n[film]\n", b"[[film]]\n", b"[film]\nwidth = 1979-05-27\n"]
-    for position in rng.integers(0, len(whole), 60):
-        flipped = bytearray(whole)
-        flipped[position] ^= 1 << int(rng.integers(0, 8))
-        broken.append(bytes(flipped))
-    for data in broken:
-        attempt(write(folder, data))
-
-
-def test_huge_files_are_refused_before_they_are_read(folder):
-    path = folder / "huge.toml"
-    with open(path, "wb") as file:
-        file.truncate(3 << 30)
-    started = time.perf_counter()
-    assert "more than the limit" in message(path)
-    assert time.perf_counter() - started < 0.5
-
-
-opened: list[str] = []
-sys.addaudithook(lambda event, arguments: opened.append(str(arguments[0])) if event == "open" else None)
-
-OUTSIDE = [
-    "../secret", "..\\secret", "./../secret", "sub/../../secret", "sub//..//..//secret", "../home/../secret",
-    " ../secret", "../secret ", ".. /secret", "../../home/../secret", "{tmp}/secret", "//{tmp}/secret", "~/secret",
-    "~root/secret", "file://{tmp}/secret", "file:secret", "http://example.com/secret", "C:\\secret", "c:/secret",
-    "\\\\host\\share\\secret", "\\\\?\\secret", "link", "linked/secret", "loop", "", " ", ".", "..", "./", "sub",
-    "pipe", "/dev/zero", "/proc/self/environ", "a\\u0000b", "a\\nb", "../secret\\u0000.obj",
-]  # fmt: skip
-MISSING = ["%2e%2e/secret", "\u2025/secret", "\uff0e\uff0e/secret", "..;/secret", "...", "..../secret", "a" * 300]
-REFERRING = {
-    "mesh": ('mesh = "duck.obj"', 'mesh = "{}"', ".obj"),
-    "texture": ('texture = "paint.png", wrap', 'texture = "{}", wrap', ".png"),
-    "from": ('from = "transforms.json"', 'from = "{}"', ".json"),
-    "views": ('views = "transforms.json"', 'views = "{}"', ".json"),
-    "targets": ('views = "transforms.json"', 'targets = {{ front = "{}" }}', ".png"),
-}
-
-
-@pytest.mark.parametrize("referring", REFERRING)
-def test_no_name_leads_outside_the_folder(folder, tmp_path, referring, f32):
-    (folder / "sub").mkdir()
-    os.mkfifo(folder / "pipe")
-    (folder / "linked").symlink_to(tmp_path)
-    (folder / "loop").symlink_to(folder / "loop")
-    old, new, suffix = REFERRING[referring]
-    (folder / "link").symlink_to(tmp_path / "secret")
-    for name in ("secret", "secret" + suffix):
-        (tmp_path / name).write_text(TRIANGLE if suffix == ".obj" else TRANSFORMS)
-    (folder / f"link{suffix}").symlink_to(tmp_path / f"secret{suffix}")
-    text = FULL if referring in ("views", "targets") else FULL[: FULL.index("[fit]")]
-    for spelling in OUTSIDE + MISSING:
-        for name in (spelling, spelling + suffix):
-            spelled = name.format(tmp=tmp_path)
-            spelled = spelled if "\\u" in spelled or "\\n" in spelled else spelled.replace("\\", "\\\\")
-            path = write(folder, text.replace(old, new.format(spelled)))
-            opened.clear()
-            # A name that is merely missing will do for what only a fit reads.
-            if referring not in ("views", "targets") or (spelling in OUTSIDE and name == spelling):
-                with pytest.raises(FileError):
-                    load_scene(path)
-            else:
-                attempt(path)
-            assert not [item for item in opened if "secret" in item or "pipe" in item or "/dev/zero" in item]
-
-
-def keys_of(values) -> st.SearchStrategy:
-    names = st.sampled_from(
-        ["a", "duck", "paint", "type", "mesh", "parent", "front", "position", "target", "albedo", "x.y"]
-    )
-    return st.dictionaries(names, values, max_size=4)
-
-
-SCALARS = st.one_of(
-    st.integers(-5, 5),
-    st.floats(),
-    st.booleans(),
-    st.sampled_from(["lambert", "duck.obj", "paint.png", "point", "ambient", "a", "duck", "../x", "z"]),
-    st.text(st.characters(codec="utf-8"), max_size=5),
-    st.lists(st.floats(-9, 9), max_size=4),
-)
-VALUES = st.recursive(SCALARS, lambda inner: st.one_of(keys_of(inner), st.lists(inner, max_size=3)), max_leaves=6)
-SECTIONS = st.sampled_from(["up", "film", "cameras", "materials", "lights", "nodes", "fit", "nods"])
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.dictionaries(SECTIONS, VALUES, max_size=5))
-def test_any_toml_loads_or_is_refused(folder, f32, tree):
-    try:
-        text = tomli_w.dumps(tree)
-    except (ValueError, TypeError, UnicodeEncodeError):
-        return
-    attempt(write(folder, text))
-
-
-# --------------------------------------------------------------------------------------------------------- writing
 
 
 def assert_same(first: tidr.Scene, second: tidr.Scene) -> None:
@@ -614,8 +252,8 @@ def test_odd_names_are_written_and_read(tmp_path, f32):
 def test_nothing_is_written_of_a_scene_that_is_not_finite(tmp_path, f32):
     scene = everything()
     scene["left"].vertices.value.fill(float("nan"))
+    scene.parameters()
     with pytest.raises(FileError, match=r"left\.vertices"):
-        scene.parameters()
         write_scene(scene, tmp_path / "out.toml")
     assert not list(tmp_path.iterdir())
     with pytest.raises(FileError, match="cannot be written"):

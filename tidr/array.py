@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -27,8 +28,8 @@ class Array:
         self.generation = runtime.generation()
         padded = (max(self.rows, 1), max(self.channels, 1))
         self._buffers = [Buffer(padded), Buffer(padded) if needs_grad else None]
-        self.value = self._buffers[0].ndarray
-        self.grad = self._buffers[1].ndarray if needs_grad else None
+        self.value: Any = self._buffers[0].ndarray
+        self.grad: Any = self._buffers[1].ndarray if needs_grad else None
         self.version = 0
 
     @classmethod

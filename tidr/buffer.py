@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
 
 from . import runtime
 
 SPARE_LIMIT_BYTES = 512 << 20
 
+# Every ndarray is held here too: the garbage collector would otherwise free one whose buffer lies in a cycle, before the
+# buffer could hand it on.
+_owned: dict[int, Any] = {}
 _spare: OrderedDict[tuple, list] = OrderedDict()
 _spare_bytes = 0
 _spare_generation = 0
@@ -26,12 +30,13 @@ class Buffer:
         ti = runtime.taichi()
         self._generation = runtime.generation()
         self._key = (kind, vector, tuple(max(int(n), 1) for n in shape))
-        self.ndarray = _take(self._key)
+        self.ndarray: Any = _take(self._key)
         if self.ndarray is None:
             dtype = runtime.real() if kind == "real" else ti.i32
             make = ti.Vector.ndarray if vector else None
             shape = self._key[2]
             self.ndarray = make(vector, dtype, shape) if make else ti.ndarray(dtype, shape)
+            _owned[id(self.ndarray)] = self.ndarray
             allocations += 1
 
     @property
@@ -72,7 +77,9 @@ def _give(buffer: Buffer) -> None:
     _spare_bytes += size
     while _spare_bytes > SPARE_LIMIT_BYTES:
         oldest, waiting = next(iter(_spare.items()))
-        _spare_bytes -= waiting.pop(0)[1]
+        ndarray, size = waiting.pop(0)
+        _owned.pop(id(ndarray), None)
+        _spare_bytes -= size
         if not waiting:
             del _spare[oldest]
 
@@ -80,5 +87,8 @@ def _give(buffer: Buffer) -> None:
 def _forget_stale() -> None:
     global _spare_bytes, _spare_generation
     if _spare_generation != runtime.generation():
+        for ndarray in _owned.values():
+            ndarray.arr = None  # its memory went with the earlier start of Taichi; freeing it would hit the new one
+        _owned.clear()
         _spare.clear()
         _spare_bytes, _spare_generation = 0, runtime.generation()

@@ -41,6 +41,7 @@ class Parameter(Array):
         super().__init__(array.shape)
         self.path = path
         self.constraint = constraint
+        self.zero_grad()
         self.set(array)
 
     @property

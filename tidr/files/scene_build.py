@@ -161,9 +161,7 @@ def _check_sources(scene: Scene, started: set[str], faults: Faults) -> None:
                 if isinstance(source, Texture) and node.mesh.uvs is None:
                     faults.add(["nodes", name, "material"], f"{material}.{slot} is a texture but the mesh has no uvs")
                 if isinstance(source, VertexColors) and node.mesh.colors is None:
-                    faults.add(
-                        ["nodes", name, "material"], f"{material}.{slot} takes vertex colours, the mesh has none"
-                    )
+                    faults.add(["nodes", name, "material"], f"{material}.{slot} is vertex colours, the mesh has none")
 
 
 def _names(material: str | list[str] | None) -> list[str]:

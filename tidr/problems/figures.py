@@ -14,7 +14,7 @@ from tidr.scene.mesh import Mesh, icosphere
 
 
 def pictures(scene: Scene, cameras: Sequence[Camera], *channels: str, samples: int = 4) -> dict[str, np.ndarray]:
-    """Channels [B, H, W, C] of the scene, hard and box-filtered from `samples`^2 points a pixel: no method's own image."""
+    """Channels [B, H, W, C] of the scene, hard, box-filtered from `samples`^2 points a pixel: no method's own image."""
     width, height = cameras[0].width, cameras[0].height
     drawer = Rasterizer(edges="none", channels=channels)
     found: dict[str, list[np.ndarray]] = {name: [] for name in channels}

@@ -49,7 +49,7 @@ def as_dict(results: Sequence[Result]) -> dict:
 
 
 def row_states(outcomes: Mapping[str, Mapping[str, str]]) -> dict[int, str]:
-    """"pass", "fail", "skipped" or "not yet" of every row, from what pytest's --rows-report wrote."""
+    """Whether every row stands at "pass", "fail", "skipped" or "not yet", from what pytest's --rows-report wrote."""
     states = {}
     for row in ROWS:
         tests = list(outcomes.get(str(row.number), {}).values())

@@ -56,8 +56,8 @@ class Task:
     """One problem, built: what is drawn, what it should look like, and how far off the parameters are.
 
     targets: channel name -> [B, H, W, C], one picture a camera. loss: of (image, targets), when the mean squared
-    difference of every target's channel will not do. error: of the scene's present state. views_per_step: cameras drawn in
-    one iteration, in turn.
+    difference of every target's channel will not do. error: of the scene's present state. views_per_step: cameras drawn
+    in one iteration, in turn.
     """
 
     scene: Scene
@@ -184,7 +184,7 @@ def _losses(task: Task, image: Image, targets: Mapping[str, Array]) -> Sequence[
 
 
 def _batches(task: Task) -> Iterable[tuple[list[Camera], dict[str, Array]]]:
-    """Cameras and their targets on the device, `views_per_step` at a time; strided, so that a batch looks all around."""
+    """Cameras and their targets on the device, `views_per_step` at a time; strided: a batch looks from all around."""
     count = len(task.cameras)
     groups = max(count // (task.views_per_step or count), 1)
     for first in range(groups):

@@ -118,6 +118,10 @@ PROBLEMS = (
             build=partial(reshaped_sphere, make),
             known=BLIND,
         )
-        for name, make in (("blob", partial(blob, 0.8)), ("cube", partial(cube, 0.6)), ("L", partial(l_shape, 1.6, 0.7)))
+        for name, make in (
+            ("blob", partial(blob, 0.8)),
+            ("cube", partial(cube, 0.6)),
+            ("L", partial(l_shape, 1.6, 0.7)),
+        )
     ),
 )

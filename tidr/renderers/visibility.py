@@ -79,8 +79,8 @@ def bin_triangles(
     start, cursor = Buffer((count + 1,), "int"), Buffer((count + 1,), "int")
     kernels.set_up(
         views.count, world.positions.rows, world.pack.faces, views.width, views.height, margin, growth, int(whole),
-        int(cull_back), world.pack.triangles, screen.value, views.table.value, polygon.ndarray, box.ndarray, start.ndarray,
-        runtime.on_cpu(),
+        int(cull_back), world.pack.triangles, screen.value, views.table.value, polygon.ndarray, box.ndarray,
+        start.ndarray, runtime.on_cpu(),
     )  # fmt: skip
     big, none = Buffer((triangles + 1,), "int"), Buffer((1,), "int")
     shape = (world.pack.faces, views.width, views.height, box.ndarray, start.ndarray, cursor.ndarray)
