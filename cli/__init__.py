@@ -12,9 +12,8 @@ import typer
 
 VERBS = ("fit", "render", "check", "bench", "info", "scenes", "convert", "doctor")
 
-# Taichi greets on standard output, which is for what the user asked for.
-os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "0")
-os.environ.setdefault("TI_LOG_LEVEL", "error")
+
+os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "0")  # standard output is for what the user asked for
 
 
 def guarded(verb: Callable) -> Callable:
@@ -48,10 +47,7 @@ def _application() -> typer.Typer:
     # Plain help: rich markup would swallow "[fit]", and its import costs a third of the start.
     options = {"no_args_is_help": True, "pretty_exceptions_enable": False, "rich_markup_mode": None}
     made = typer.Typer(help="The differentiable renderer tidr.", **options)
-    from importlib.util import find_spec
     for name in VERBS:
-        if not find_spec(f"{__name__}.{name}"):
-            continue
         function = getattr(import_module(f"{__name__}.{name}"), name)
         made.command(name)(guarded(function))
     return made

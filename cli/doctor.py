@@ -85,26 +85,33 @@ def probe(arch: str, precision: int) -> None:
 def _try(arch: str, precision: int) -> dict[str, str]:
     import numpy as np
 
-    import tidr
+    from tidr.array import Array
     from tidr.fitting.gradcheck import check_gradients
+    from tidr.renderers.raster import Rasterizer
+    from tidr.runtime import init
+    from tidr.scene.camera import Camera
+    from tidr.scene.graph import Film, Node, Scene
+    from tidr.scene.light import PointLight
+    from tidr.scene.material import Material
+    from tidr.scene.mesh import Mesh
 
-    tidr.init(arch=arch, precision=precision)
+    init(arch=arch, precision=precision)
     # A kernel and back.
     numbers = np.arange(12.0).reshape(4, 3)
-    if not np.array_equal(tidr.Array.of(numbers).numpy(), numbers):
+    if not np.array_equal(Array.of(numbers).numpy(), numbers):
         return {"state": "failed", "note": "an array came back changed"}
     # A bumpy sheet larger than the view: no silhouette, so its picture is smooth in its vertices.
     u, v = np.meshgrid(np.linspace(-3, 3, 6), np.linspace(-3, 3, 6))
     vertices = np.stack([u, v, 0.3 * np.sin(2 * u) * np.cos(v)], -1).reshape(-1, 3)
     corner = (np.arange(5)[:, None] * 6 + np.arange(5)).ravel()
     faces = np.concatenate([corner[:, None] + [0, 1, 7], corner[:, None] + [0, 7, 6]])
-    scene = tidr.Scene(tidr.Film(16, 16))
-    scene.add_material("paint", tidr.Material("lambert", albedo=0.8))
-    scene.add_light("lamp", tidr.PointLight((0.5, 0.5, 3.0), 20.0))
-    scene.add_node("sheet", tidr.Node(tidr.Mesh(vertices, faces), ("paint",)))
-    scene.add_camera("front", tidr.Camera.look_at((0.13, 0.07, 3), (0.1, 0, 0), fov_y_degrees=40, width=16, height=16))
-    plain = tidr.Rasterizer(edges="none", channels=("rgb",))
-    report = check_gradients(scene, "front", plain, ["sheet.vertices"], channels=("rgb",), directions=3)
+    scene = Scene(Film(16, 16))
+    scene.add_material("paint", Material("lambert", albedo=0.8))
+    scene.add_light("lamp", PointLight((0.5, 0.5, 3.0), 20.0))
+    scene.add_node("sheet", Node(Mesh(vertices, faces), ("paint",)))
+    scene.add_camera("front", Camera.look_at((0.13, 0.07, 3), (0.1, 0, 0), fov_y_degrees=40, width=16, height=16))
+    plain = Rasterizer(edges="none", channels=("rgb",))
+    report = check_gradients(scene, "front", plain, ["sheet.vertices"], channels=("rgb",), directions=3)  # type: ignore[arg-type]
     (row,) = report.rows
     state = "ok" if row.passed and row.largest > 0 and row.directions > 0 else "failed"
     return {"state": state, "note": f"gradient error {row.error:.1e} (limit {report.tolerance:.0e})"}

@@ -11,8 +11,8 @@ import typer
 def fit(
     scene: Annotated[str, typer.Argument(help="Bundled name or .toml with a [fit] table.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Run folder; runs/<scene> by default.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps; schedules stay as they are.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run folder.")] = False,
+    steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many; schedules stay as they are.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run folder's newest checkpoint.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a scene key.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Resume even if the scene or its settings changed.")] = False,
     seed: Annotated[int | None, typer.Option(min=0, help="Which views come together; like --set fit.seed.")] = None,

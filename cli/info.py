@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
-from contextlib import redirect_stdout
 from typing import Annotated, Any
 
 import typer
@@ -22,8 +20,7 @@ def info(
     """Show a scene's nodes, cameras, lights, materials, parameters and the memory that it takes."""
     from tidr.files.scene_file import load_scene
 
-    with redirect_stdout(sys.stderr):  # Taichi announces itself; standard output is for the facts alone
-        facts = scene_facts(load_scene(scene, set_ or ()))
+    facts = scene_facts(load_scene(scene, set_ or ()))
     typer.echo(json.dumps(facts, indent=2) if as_json else "\n".join(_lines(facts)))
 
 

@@ -18,17 +18,18 @@ def render(
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a scene key.")] = None,
 ) -> None:
     """Render one picture of a scene."""
-    import tidr
+    from tidr.errors import FileError
     from tidr.files.image import SUFFIXES
     from tidr.files.scene_file import load_scene
+    from tidr.renderers.renderer import render as draw
 
     if output.suffix.lower() not in SUFFIXES:
         what = f"unknown kind of picture {output.suffix!r}"
-        raise tidr.FileError(output, what, "use one of " + " ".join(SUFFIXES))
+        raise FileError(output, what, "use one of " + " ".join(SUFFIXES))
     loaded = load_scene(scene, set_ or ())
     if (width is None) != (height is None):
         seen = loaded.cameras.get(camera or "") or next(iter(loaded.cameras.values()), None)
         if seen is not None:  # keep the shape of the picture
-            width = width or max(round(seen.width * height / seen.height), 1)
-            height = height or max(round(seen.height * width / seen.width), 1)
-    tidr.render(loaded, camera, renderer, width, height).save(output)
+            scale = width / seen.width if width else (height or seen.height) / seen.height
+            width, height = (max(round(side * scale), 1) for side in (seen.width, seen.height))
+    draw(loaded, camera, renderer, width, height).save(output)

@@ -34,7 +34,8 @@ def test_what_is_saved_is_read_again(tmp_path):
     assert (again.step, again.scene_hash, again.facts) == (7, "abc", {"columns": ["step", "loss"]})
     assert again.arrays.keys() == saved.arrays.keys()
     for name, array in saved.arrays.items():
-        assert np.array_equal(again.arrays[name], array) and again.arrays[name].dtype == array.dtype
+        assert np.array_equal(again.arrays[name], array)
+        assert again.arrays[name].dtype == array.dtype
 
 
 def test_the_last_two_are_kept(tmp_path):
@@ -69,8 +70,10 @@ def test_a_broken_checkpoint_gives_way_to_the_one_before(tmp_path, harm):
         path.write_bytes(data)
     said: list[str] = []
     found = checkpoint.load(tmp_path, said.append)
-    assert found is not None and found.step == 1
-    assert len(said) == 1 and str(path) in said[0]
+    assert found is not None
+    assert found.step == 1
+    assert len(said) == 1
+    assert str(path) in said[0]
 
 
 def test_only_broken_checkpoints_are_an_error(tmp_path):
@@ -138,7 +141,8 @@ def kill_once(scene: Path, run: Path, reached: int, seconds: float) -> int:
         child.stderr.close()
     done, saved = last_step(run), checkpoint.load(run)
     assert saved is not None
-    assert saved.step > done - 10 and saved.step >= reached
+    assert saved.step > done - 10
+    assert saved.step >= reached
     return saved.step
 
 

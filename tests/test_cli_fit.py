@@ -23,7 +23,8 @@ def test_fit_then_render_the_run(f32, tmp_path):
     run = tmp_path / "run"
     result = runner.invoke(app, ["fit", str(scene), "-o", str(run)])
     assert result.exit_code == 0, result.output
-    assert "mask IoU" in result.output and "PSNR" in result.output
+    assert "mask IoU" in result.output
+    assert "PSNR" in result.output
     assert "--set" not in (run / "command.txt").read_text()
     picture = tmp_path / "a.png"
     result = runner.invoke(app, ["render", str(run / "scene.toml"), "-o", str(picture), "--width", "16"])
@@ -52,7 +53,7 @@ def test_set_overrides_and_seed(f32, tmp_path):
     [
         (["fit", "no_such_scene"], "no_such_scene"),
         (["fit", "{scene}", "--set", "fit.stops=3"], "steps"),
-        (["fit", "{scene}", "--set", "fit.views=missing.json"], "missing.json"),
+        (["fit", "{scene}", "--set", "fit.views=missing.json"], "fit.views: does not exist"),
         (["render", "{scene}", "-o", "a.xyz"], "a.xyz"),
         (["render", "{scene}", "-o", "a.png", "--camera", "left"], "left"),
     ],
@@ -105,7 +106,8 @@ def test_signals_save_and_exit(tmp_path, number, code):
     from tidr.fitting import checkpoint
 
     saved = checkpoint.load(run)
-    assert saved is not None and saved.step == count(run) >= 5
+    assert saved is not None
+    assert saved.step == count(run) >= 5
     assert np.isfinite(saved.arrays["losses"]).all()
 
 

@@ -5,10 +5,16 @@ import pytest
 
 import tidr
 from tidr.array import Array
+from tidr.buffer import Buffer
 from tidr.fitting.tape import Loss, Operation, run
+from tidr.kernels.raster.footprint import footprint
+from tidr.renderers import geometry
+from tidr.renderers.entries import project_vertices
+from tidr.renderers.views import Views
+from tidr.renderers.visibility import find
 
 from .everything import blob, everything
-from .gradients import directional_check
+from .gradients import directional_check, tape_gradients
 from .reference import raster as twin
 
 PLAIN = tidr.Rasterizer(edges="none", channels=("depth",))
@@ -230,7 +236,7 @@ def test_interpolation_is_perspective_correct(backend):
 
 
 def facets() -> tidr.Scene:
-    """Three triangles of constant colour, two dark and one white, the white one in front (after the survey's figure)."""
+    """Three triangles of constant colour, two dark and one white in front of them (the survey's figure)."""
     corners = [[-1, -1, 0], [0.6, -0.9, 0], [-0.3, 0.9, 0], [-0.4, -0.7, 0.5], [1, -0.6, 0.5], [0.5, 0.8, 0.5]]
     corners += [[-0.9, 0.9, -0.4], [0.9, 0.95, -0.4], [0.1, -0.8, -0.4]]
     scene = tidr.Scene(tidr.Film(24, 24, (0.1, 0.2, 0.3)))
@@ -259,7 +265,25 @@ def test_constant_colours_give_exactly_zero_except_at_treated_edges(backend):
             np.testing.assert_allclose(np.unique(image.rgb.numpy()[..., 0]), [0.1, 0.2, 1.0], rtol=1e-6)
 
 
-CHANNELS = ("rgb", "depth", "normal", "uv", "barycentrics", "heat")
+CHANNELS = {"rgb": 3, "depth": 1, "normal": 3, "uv": 2, "barycentrics": 3, "heat": 2}
+
+
+def channel_losses(scene, steady, channels=tuple(CHANNELS), **options):
+    """Per channel a function that renders and returns a random linear loss over the pixels of a mask [H, W]."""
+    rng = np.random.default_rng(1)
+
+    def loss_of(channel: str):
+        weights = rng.normal(size=(32, 32, CHANNELS.get(channel, 1))) * steady[..., None]
+        renderer = tidr.Rasterizer(channels=(channel,), **options)
+        return lambda: weighted(tidr.render(scene, scene["front"], renderer).channel(channel), weights)
+
+    return {channel: loss_of(channel) for channel in channels}
+
+
+def steady_pixels(scene) -> np.ndarray:
+    """Pixels [32, 32] well inside a triangle."""
+    steady, found = interior(scene, scene["front"], 32, 32, 0.25)
+    return steady & (found.ids >= 0)
 
 
 @pytest.mark.row(4)
@@ -267,40 +291,42 @@ CHANNELS = ("rgb", "depth", "normal", "uv", "barycentrics", "heat")
 @pytest.mark.row(17)
 @pytest.mark.row(118)
 @pytest.mark.parametrize("orthographic", [False, True])
-def test_every_channel_is_differentiable_inside_triangles(backend, orthographic):
+def test_every_channel_is_differentiable_inside_triangles(f64, orthographic):
     scene = everything(orthographic=orthographic)
-    camera = scene["front"]
-    steady, found = interior(scene, camera, 32, 32, 0.25)
-    steady &= found.ids >= 0
+    camera, left, right = scene["front"], scene["left"].mesh, scene["right"].mesh
+    own = {"rgb": left.colors, "uv": right.uvs, "heat": left.attributes["heat"], "normal": right.normals}
+    common = [left.vertices, scene["right"].rotation, scene["table"].scale, scene["table"].translation]
+    common += [camera.position, camera.focal, camera.principal_point, camera.rotation]
+    steady = steady_pixels(scene)
     assert steady.sum() > 200
-    rng = np.random.default_rng(1)
-    common = [scene["left"].vertices, scene["right"].rotation, scene["table"].scale, camera.position, camera.focal]
-    own = {"rgb": scene["left"].mesh.colors, "uv": scene["right"].mesh.uvs, "heat": scene["left"].mesh.attributes["heat"]}
-    common += [camera.principal_point, scene["table"].translation]
-    for channel in CHANNELS:
-        weights = rng.normal(size=(32, 32, {"depth": 1, "uv": 2, "heat": 2}.get(channel, 3))) * steady[..., None]
-        renderer = tidr.Rasterizer(edges="none", channels=(channel,))
-        arrays = [*common, *([own[channel]] if channel in own else [])]
-        directional_check(
-            lambda renderer=renderer, channel=channel, weights=weights: weighted(
-                tidr.render(scene, camera, renderer).channel(channel), weights
-            ),
-            arrays,
-            backend,
-            seed=2,
-            directions=1,
-        )
+    for channel, loss in channel_losses(scene, steady, edges="none").items():
+        arrays = [*common, own[channel]] if channel in own else common
+        directional_check(loss, arrays, f64, seed=2, directions=1)
 
 
+@pytest.mark.row(4)
+@pytest.mark.row(118)
+def test_vulkan_gradients_equal_those_in_double_precision(f64, request):
+    measured: list[list[np.ndarray]] = []
+    for precision in (64, 32):
+        if precision == 32:
+            request.getfixturevalue("vulkan")
+        scene = everything()
+        steady, everywhere = steady_pixels(scene), np.ones((32, 32), bool)
+        soft = {"edges": "soft", "sigma": 1e-3, "gamma": 0.3, "depth_range": (1.0, 6.0), "faces_per_pixel": 64}
+        losses = [*channel_losses(scene, steady, edges="none").values()]
+        losses += channel_losses(scene, everywhere, ("rgb", "alpha"), edges="antialias").values()
+        losses += channel_losses(scene, everywhere, (*CHANNELS, "alpha"), **soft).values()
+        parameters = scene.parameters()
+        measured.append([g for loss in losses for g in tape_gradients(loss, list(parameters.values()))])
+    names = [f"{name}, loss {k}" for k in range(len(losses)) for name in parameters]
+    for name, double, single in zip(names, *measured, strict=True):
+        scale = max(np.linalg.norm(double), 1e-6)
+        assert np.linalg.norm(single - double) <= (2e-3 if int(name.split()[-1]) < 6 else 2e-2) * scale, name
+
+
+@pytest.mark.row(17)
 def test_the_footprint_of_a_pixel_is_the_slope_of_uv(f64):
-    # A trilinear texture whose level k holds the value k shows the footprint's level; here uv slopes by differences.
-    from tidr.buffer import Buffer
-    from tidr.kernels.raster.footprint import footprint
-    from tidr.renderers import geometry
-    from tidr.renderers.entries import project_vertices
-    from tidr.renderers.views import Views
-    from tidr.renderers.visibility import find
-
     scene = everything()
     camera = scene["front"]
     packed = geometry.pack(scene)

@@ -89,26 +89,32 @@ def test_a_moving_square_matches_differences_of_up_to_half_a_pixel(f64):
 
 @pytest.mark.row(19)
 def test_the_area_of_a_disc_grows_by_its_circumference(backend):
-    angles = 2 * np.pi * np.arange(64) / 64
+    # Edges of 20 pixels: about half a pixel at each corner belongs to no edge's crossing.
+    angles = 2 * np.pi * np.arange(32) / 32
     rim = np.stack([np.cos(angles), np.sin(angles)], 1)
-    faces = [[0, 1 + k, 1 + (k + 1) % 64] for k in range(64)]
-    for radius, centre in ((20.3, (32.2, 31.7)), (25.9, (31.5, 33.1)), (14.6, (30.3, 29.8))):
-        scene = flat_scene(np.concatenate([[[0, 0]], rim]), faces, 64)
-        scene["shape"].translation.set([*centre, 0])
-        scene["shape"].scale.set(radius)
+    faces = [[0, 1 + k, 1 + (k + 1) % 32] for k in range(32)]
+    scene = flat_scene(np.concatenate([[[0, 0]], rim]), faces, 240)
+    node = scene["shape"]
+    for radius, centre in ((105.3, (120.2, 119.7)), (112.9, (119.5, 121.1)), (98.6, (118.3, 120.8))):
+        node.translation.set([*centre, 0])
+        node.scale.set(radius)
         picture = tidr.render(scene).alpha.numpy()
-        np.testing.assert_allclose(picture.sum(), 32 * np.sin(np.pi / 32) * radius**2, rtol=5e-3)
-        (gradient,) = tape_gradients(lambda s=scene: weighted(tidr.render(s).alpha, 1.0), [scene["shape"].scale])
+        np.testing.assert_allclose(picture.sum(), 16 * np.sin(np.pi / 16) * radius**2, rtol=1e-3)
+        (gradient,) = tape_gradients(lambda: weighted(tidr.render(scene).alpha, 1.0), [node.scale])
         np.testing.assert_allclose(gradient, 2 * np.pi * radius, rtol=0.02)
 
 
 @pytest.mark.row(19)
 def test_a_uv_seam_is_no_silhouette(f64):
-    vertices, faces = blob(4, 2)
+    vertices, faces = tidr.icosphere(2)
     uvs = 0.5 + 0.2 * vertices[:, :2]
     pictures, gradients = [], []
     for cut in (False, True):
-        given = {"uvs": uvs[faces].reshape(-1, 2), "uv_faces": np.arange(faces.size).reshape(-1, 3)} if cut else {"uvs": uvs}
+        given = (
+            {"uvs": uvs[faces].reshape(-1, 2), "uv_faces": np.arange(faces.size).reshape(-1, 3)}
+            if cut
+            else {"uvs": uvs}
+        )
         scene = tidr.Scene()
         texels = np.random.default_rng(0).uniform(size=(8, 8, 3))
         scene.add_material("paint", tidr.Material("lambert", albedo=tidr.Texture(texels)))
@@ -127,8 +133,7 @@ def test_a_uv_seam_is_no_silhouette(f64):
     covered = plain.alpha.numpy()[..., 0] > 0
     fringe = covered & ~shrunk(covered) | ~covered & grown(covered)
     assert changed.any()
-    folds = changed & ~fringe  # a concave blob may cover itself
-    assert folds.sum() < 0.2 * changed.sum()
+    assert not (changed & ~fringe).any()
 
 
 def grown(mask: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import time
 import tomllib
@@ -76,8 +77,10 @@ def test_broken_files(folder, f32):
         flipped = bytearray(whole)
         flipped[position] ^= 1 << int(rng.integers(0, 8))
         broken.append(bytes(flipped))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for data in broken:
         attempt(write(folder, data))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 256 << 10  # kB
 
 
 def test_huge_files_are_refused_before_they_are_read(folder):

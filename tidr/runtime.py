@@ -69,7 +69,6 @@ def init(arch: str = "auto", precision: int = 32, seed: int = 0, threads: int | 
             default_fp=ti.f64 if precision == 64 else ti.f32,
             random_seed=seed,
             cpu_max_num_threads=count,
-            log_level=ti.ERROR,
             debug=os.environ.get("TIDR_DEBUG") == "1",
         )
     started = ti.lang.impl.current_cfg().arch

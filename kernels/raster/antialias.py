@@ -40,7 +40,7 @@ def silhouettes(views: ti.i32, vertices: ti.i32, faces: ti.i32, triangles: A2, o
         bits = 0
         ids = ti.Vector([triangles[f, k] + base for k in ti.static(range(3))])
         own = side(screen, ids[0], ids[1], ids[2])
-        for k in ti.static(range(3)):
+        for k in range(3):
             o = opposite[f, k]
             if o < 0:
                 bits |= 1 << k
@@ -77,7 +77,7 @@ def share(
         f, bits, sign = face1, bits1, -1.0
         x, y = col1 + 0.5, row1 + 0.5
     best, code = -1.0, -1
-    for k in ti.static(range(3)):
+    for k in range(3):
         if bits & (1 << k):
             valid, ends = edge_ends(screen, triangles, f, k, view * vertices, x, y)
             if vertical == 1:
@@ -112,7 +112,7 @@ def detect(
     for row, column in ti.ndrange(views * height, width):
         pixel, view, own_row = row * width + column, row // height, row % height
         face0 = face[pixel]
-        for axis in ti.static(range(2)):
+        for axis in range(2):
             alpha[pixel, axis] = 0.0
             code[pixel, axis] = -1
             other_row, other_column = row + axis, column + 1 - axis
@@ -225,7 +225,7 @@ def share_adjoint_pixel(
     triangles: ti.template(), screen: ti.template(), part: ti.template(), atomic: ti.template(),
 ):  # fmt: skip
     column, row, view = pixel % width, pixel // width % height, pixel // (width * height)
-    for axis in ti.static(range(2)):
+    for axis in range(2):
         g = grad_alpha[pixel, axis]
         if code[pixel, axis] >= 0 and g != 0.0 and ti.abs(alpha[pixel, axis]) < 0.5:
             f, k = code[pixel, axis] // 4, code[pixel, axis] % 4
@@ -235,7 +235,7 @@ def share_adjoint_pixel(
             xb, yb = screen[b, 0] / screen[b, 2], screen[b, 1] / screen[b, 2]
             # The crossing moves alike for either pixel of the pair, so take the line through pixel 0's centre.
             x1, y1, x2, y2 = xa - column - 0.5, ya - row - 0.5, xb - column - 0.5, yb - row - 0.5
-            if ti.static(axis == 1):
+            if axis == 1:
                 x1, y1, x2, y2 = y1, x1, y2, x2
             d = y2 - y1
             steep = d
@@ -244,7 +244,7 @@ def share_adjoint_pixel(
             cross = (x1 * y2 - y1 * x2) / steep
             gx1, gx2 = -g * y2 / steep, g * y1 / steep
             gy1, gy2 = g * (x2 - cross) / steep, g * (cross - x1) / steep
-            if ti.static(axis == 1):
+            if axis == 1:
                 gx1, gy1, gx2, gy2 = gy1, gx1, gy2, gx2
             add(part, (offset + a) * 4, gx1 / screen[a, 2], atomic)
             add(part, (offset + a) * 4 + 1, gy1 / screen[a, 2], atomic)

@@ -39,20 +39,16 @@ def clip_polygon(screen: ti.template(), ids, near):
     """The triangle's part beyond the near plane: corner count and up to 4 homogeneous corners (rows)."""
     corners = ti.Matrix.zero(float, 4, 4)
     count = 0
-    for k in ti.static(range(3)):
+    for k in range(3):
         a, b = ids[k], ids[(k + 1) % 3]
         if screen[a, 3] >= near:
             for c in ti.static(range(4)):
-                for slot in ti.static(range(4)):
-                    if slot == count:
-                        corners[slot, c] = screen[a, c]
+                corners[count, c] = screen[a, c]
             count += 1
         if (screen[a, 3] >= near) != (screen[b, 3] >= near):
             cut = screen_corner(screen, a, b, near)
             for c in ti.static(range(4)):
-                for slot in ti.static(range(4)):
-                    if slot == count:
-                        corners[slot, c] = cut[c]
+                corners[count, c] = cut[c]
             count += 1
     return count, corners
 

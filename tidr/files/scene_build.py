@@ -131,7 +131,9 @@ def _check_graph(table: SceneTable, limits: Limits, faults: Faults) -> None:
             faults.add(["nodes", name, "instance_of"], f"no node with a mesh {node.instance_of!r:.80}, {hint}")
         chain: list[str] = []
         link: str | None = name
-        while link in table.nodes and link not in finished and link not in chain and len(chain) <= deepest:
+        while link is not None and link in table.nodes and not (link in finished or link in chain):
+            if len(chain) > deepest:
+                break
             chain.append(link)
             link = table.nodes[link].parent
         if link in chain:

@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,7 @@ def load_scene(name_or_path: str | Path, overrides: Sequence[str] = (), limits: 
 
 def bundled() -> dict[str, Path]:
     """The scenes that come with tidr: name and file."""
-    import tidr.scenes
-
-    folder = Path(tidr.scenes.__path__[0])
+    folder = Path(str(resources.files("tidr.scenes")))
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 

@@ -21,7 +21,7 @@ from .scene_schema import Number, SceneTable, Table
 if TYPE_CHECKING:
     from .scene_build import Files
 
-FIT = ["fit"]
+FIT: list[object] = ["fit"]
 ANY = ParameterSettings(lr=1.0)  # a valid filler
 TABLES = ("views", "targets", "parameters", "losses", "start", "renderer")
 SINGLE = [item.name for item in fields(FitSettings) if item.name not in TABLES]

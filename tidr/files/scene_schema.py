@@ -34,13 +34,13 @@ def is_number(value: object) -> bool:
 
 
 def _one_or_many(length: int, low: float, expected: str) -> Any:
-    """A type: one number, which stands for all, or a list of `length`; each at least `low` (or above it, when 0)."""
+    """A type: one number, which stands for all, or a list of `length`; each at least `low`."""
 
-    def read(value: object) -> list[float]:
+    def read(value: Any) -> list[float]:
         values = value if isinstance(value, list) else [value] * length
         good = len(values) == length and all(is_number(item) and item >= low for item in values)
         if not good:
-            raise PydanticCustomError("numbers", "expected " + expected)
+            raise PydanticCustomError("numbers", "expected {what}", {"what": expected})
         return [float(item) for item in values]
 
     return Annotated[list[float], BeforeValidator(read)]
@@ -50,7 +50,7 @@ Light3 = _one_or_many(3, 0.0, "a number or RGB [r, g, b], not negative")
 Focal = _one_or_many(2, 1e-12, "a positive number or [fx, fy], in pixels")
 
 
-def _scale(value: object) -> object:
+def _scale(value: Any) -> Any:
     values = value if isinstance(value, list) else [value]
     if len(values) not in (1, 3) or not all(is_number(item) and item > 0 for item in values):
         raise PydanticCustomError("scale", "expected one positive number or three")
@@ -298,11 +298,11 @@ def _material(raw: object, path: list[object], faults: Faults) -> MaterialTable 
     return MaterialTable(kind, values)
 
 
-def _slot(slot: Slot, value: object, path: list[object], faults: Faults) -> object:
+def _slot(slot: Slot, value: Any, path: list[object], faults: Faults) -> object:
     if isinstance(value, dict):
         return read_table(TextureTable, value, path, faults)
     low, high = slot.clamp
-    numbers = value if isinstance(value, list) and slot.channels == 3 and len(value) == 3 else [value]
+    numbers: list[Any] = value if isinstance(value, list) and slot.channels == 3 and len(value) == 3 else [value]
     if all(is_number(item) and low <= item <= high for item in numbers):
         return value
     if value == "vertex_colors" and slot.channels == 3:

@@ -1,7 +1,7 @@
 """Checkpoints of a fit: written whole or not at all, the last two kept, checked when read.
 
-A checkpoint is an .npz of plain arrays with a format version and a SHA-256 of all the others. A fit killed at any moment
-leaves at least the last complete one; one that is broken is passed over with a message.
+A checkpoint is an .npz of plain arrays with a format version and a SHA-256 of all the others. A fit killed at any
+moment leaves at least the last complete one; one that is broken is passed over with a message.
 """
 
 from __future__ import annotations

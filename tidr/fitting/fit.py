@@ -93,7 +93,7 @@ def fit(
     views = views if isinstance(views, Views) else _views(scene, views)
     if not isinstance(params, Parameters):
         params = scene.parameters(*([params] if isinstance(params, str) else params))
-    objective = Objective(losses, {node: 1.0 for node in _moved(scene, params)})
+    objective = Objective(losses, dict.fromkeys(_moved(scene, params), 1.0))
     chosen = [Adam(params, lr=1e-2)] if optimizer is None else optimizer
     chosen = [chosen] if not isinstance(chosen, Sequence) else chosen
     plan = Plan(

@@ -60,7 +60,8 @@ class RunFolder:
             self._losses.write(_line(row) + "\n")
             self._losses.flush()
         except OSError as error:
-            raise FileError(self.path / "loss.csv", f"cannot be written: {error.strerror}", "free some space") from error
+            what = f"cannot be written: {error.strerror}"
+            raise FileError(self.path / "loss.csv", what, "free some space") from error
 
     def close(self) -> None:
         if self._losses is not None:

@@ -59,7 +59,8 @@ class FitSettings:
     views: path of a transforms.json with pictures; or targets: {camera name: picture path}. Paths are as resolved by
     the loader. hold_out: every k-th view is kept out of the fit for the report (0: none).
     parameters: {glob pattern of dotted paths: how}; the first pattern that matches a path counts.
-    losses: {name of LOSSES: weight}; "alpha_" compares masks in place of colours, "multi_scale_" averages over a pyramid.
+    losses: {name of LOSSES: weight}; "alpha_" compares masks in place of colours, "multi_scale_" a
+    pyramid of pictures.
     renderer: {"type": registered name, ...its options}. steps, views_per_step, seed: the loop.
     save_every: steps between checkpoints; save_seconds: also after so many seconds.
     patience: stop early when the smoothed loss has not improved by `tolerance` (relative) for so many steps (0: never).

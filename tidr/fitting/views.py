@@ -56,9 +56,11 @@ class Views:
         shapes = {np.shape(picture)[:2] for picture in pictures}
         if len(shapes) > 1:
             raise SceneError("views", f"pictures of unequal sizes {sorted(shapes)}", "resize them to one size")
-        colours, masks = zip(*(_split(name, picture) for name, picture in zip(self.names, pictures, strict=True)))
-        mask = np.stack(masks)
-        colour = np.stack(colours) * mask + (1 - mask) * np.asarray(background or (0.0, 0.0, 0.0), np.float32)
+        parts = [_split(name, picture) for name, picture in zip(self.names, pictures, strict=True)]
+        mask = np.stack([part[1] for part in parts])
+        colour = np.stack([part[0] for part in parts]) * mask + (1 - mask) * np.asarray(
+            background or (0.0, 0.0, 0.0), np.float32
+        )
         self.cameras = list(cameras)
         self.has_alpha = bool((mask < 1).any())
         self.digest = hashlib.sha256(colour.tobytes() + mask.tobytes()).hexdigest()

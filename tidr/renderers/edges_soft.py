@@ -47,6 +47,7 @@ class SoftFrame:
             self.entries, self.pixel_start = self._find(screen)
         self.probability = self._probability()
         self._bary: Array | None = None
+        self._depths: Array | None = None
         self._weights: tuple[Array, Array] | None = None
 
     def makers(self) -> dict[str, Callable[[], Array]]:
@@ -75,8 +76,13 @@ class SoftFrame:
     def bary(self) -> Array:
         if self._bary is None:
             self._bary = barycentrics(self.entries)
-            self.depths = depths(self.entries, self._bary)
         return self._bary
+
+    @property
+    def depths(self) -> Array:
+        if self._depths is None:
+            self._depths = depths(self.entries, self.bary)
+        return self._depths
 
     def alpha(self) -> Array:
         out = self._empty(1)
@@ -134,7 +140,6 @@ class SoftFrame:
     def _softmax(self) -> tuple[Array, Array]:
         weight, rest = Array((self.entries.capacity, 1)), Array((self.pixels, 1))
         start, probability = self.pixel_start.ndarray, self.probability
-        self.bary  # noqa: B018  makes the depths
         depth = self.depths
         near, far = self.settings.depth_range
         constants = (self.pixels, self.settings.gamma, near, far, BACKGROUND_NEARNESS, start)
