@@ -34,7 +34,9 @@ def run_child(folder: Path, todo: list[Case], megabytes: int) -> dict[str, tuple
     (folder / "cases.json").write_text(json.dumps(listed))
     paths = os.pathsep.join([str(Path(tidr.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, str(CHILD), str(folder), str(megabytes)]
-    ended = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=300)
+    ended = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=300
+    )
     verdicts = {}
     for line in (folder / "verdicts.jsonl").read_text().splitlines():
         name, verdict, seconds = json.loads(line)
@@ -104,9 +106,7 @@ edits = st.lists(
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "exr"])
-@settings(
-    max_examples=60, deadline=2000, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, deadline=2000, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=edits)
 def test_mutated_files_are_refused_or_valid(kind, changes, tmp_path):
     good = valid()[kind]

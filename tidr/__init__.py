@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 _here = Path(__file__).parent
 if not (_here / "kernels").is_dir():  # a checkout: kernels/, cli/ and scenes/ stand beside this folder
@@ -53,10 +54,10 @@ _NAMES = {
 }
 _MODULES = {"losses": "fitting.losses", "regularizers": "fitting.regularizers", "schedules": "fitting.schedules"}
 
-__all__ = [*_NAMES, *_MODULES, "__version__"]
+__all__ = [*_NAMES, *_MODULES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name in _NAMES:
         module, _, attribute = _NAMES[name].partition(":")
         return getattr(import_module(f"{__name__}.{module}"), attribute or name)

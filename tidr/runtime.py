@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .errors import BackendError
 
@@ -30,7 +31,7 @@ _current: Runtime | None = None
 _generation = 0
 
 
-def taichi():
+def taichi() -> Any:
     """Import Taichi without its banner."""
     os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "0")
     os.environ.setdefault("TI_LOG_LEVEL", "error")

@@ -44,7 +44,9 @@ def devices() -> list:
         vulkan.vkGetPhysicalDeviceProperties(ctypes.c_void_p(handle), properties)
         raw = bytes(properties)
         kind = int.from_bytes(raw[16:20], sys.byteorder)
-        found.append({"name": raw[20:276].split(b"\0")[0].decode(errors="replace"), "software": kind == DEVICE_TYPE_CPU})
+        found.append(
+            {"name": raw[20:276].split(b"\0")[0].decode(errors="replace"), "software": kind == DEVICE_TYPE_CPU}
+        )
     return found
 
 

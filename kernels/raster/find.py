@@ -341,7 +341,12 @@ def cover_by_pixel(
         for k in range(tile_start[t], tile_start[t + 1]):
             f = tile_faces[k]
             i = view * faces + f
-            if box[5 * i + 1] <= column and column <= box[5 * i + 2] and box[5 * i + 3] <= row and row <= box[5 * i + 4]:
+            if (
+                box[5 * i + 1] <= column
+                and column <= box[5 * i + 2]
+                and box[5 * i + 3] <= row
+                and row <= box[5 * i + 4]
+            ):
                 cover_tile(polygon, box, i, f, column, column, row, row, pixel0, width, far_key, nearest, face)
 
 

@@ -99,7 +99,8 @@ def normals_to_world_matrix_adjoint(
     instance: ti.i32,
     start: ti.i32,
     grad_out: A2,
-    part: A1, block: ti.template()
+    part: A1,
+    block: ti.template(),
 ):
     """Through the cofactor: d(a x b) with columns a, b of the matrix."""
     ti.loop_config(block_dim=block)
@@ -193,7 +194,8 @@ def project_adjoint(views: ti.i32, vertices: ti.i32, projections: A2, grad_scree
 
 
 @ti.kernel
-def project_camera_adjoint(chunks: ti.i32, views: ti.i32, vertices: ti.i32, positions: A2, grad_screen: A2, part: A1, block: ti.template()
+def project_camera_adjoint(
+    chunks: ti.i32, views: ti.i32, vertices: ti.i32, positions: A2, grad_screen: A2, part: A1, block: ti.template()
 ):
     """part [chunks * views * 16] = sum of grad_screen * (position, 1)^T, a row-major 4 x 4."""
     ti.loop_config(block_dim=block)

@@ -185,7 +185,12 @@ def find(
             for k in range(tile_start[t], tile_start[t + 1]):
                 f = tile_faces[k]
                 i = view * faces + f
-                if box[5 * i + 1] <= column and column <= box[5 * i + 2] and box[5 * i + 3] <= row and row <= box[5 * i + 4]:
+                if (
+                    box[5 * i + 1] <= column
+                    and column <= box[5 * i + 2]
+                    and box[5 * i + 3] <= row
+                    and row <= box[5 * i + 4]
+                ):
                     reach_tile(
                         triangles, screen, box, polygon, i, f, view * vertices, column, column, row, row, pixel0,
                         width, limit, mode, reach, ti.cast(cameras[view, 0], ti.i32), cameras[view, 2], count, face, key,

@@ -270,7 +270,9 @@ def attribute_to_column_adjoint(
         for p in range(chunks):
             for e in range(p * entries // chunks, (p + 1) * entries // chunks):
                 if index < 0 or material[e] == index:
-                    column_adjoint_entry(e, p * rows, face, corners, attribute, bary, column, channels, grad_bary, part, False)
+                    column_adjoint_entry(
+                        e, p * rows, face, corners, attribute, bary, column, channels, grad_bary, part, False
+                    )
 
 
 @ti.kernel

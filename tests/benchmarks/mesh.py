@@ -46,9 +46,7 @@ def lambert_scene(level: int, size: int) -> tidr.Scene:
     scene.add_material("paint", tidr.Material("lambert", albedo="vertex_colors"))
     scene.add_node("ball", tidr.Node(tidr.Mesh(vertices, faces, colors=colors), ("paint",)))
     scene.add_light("key", tidr.DirectionalLight(-TO_LIGHT, 0.8 * np.pi))
-    scene.add_camera(
-        "front", tidr.Camera.look_at(EYE, (0, 0, 0), fov_y_degrees=FOV_Y_DEGREES, width=size, height=size)
-    )
+    scene.add_camera("front", tidr.Camera.look_at(EYE, (0, 0, 0), fov_y_degrees=FOV_Y_DEGREES, width=size, height=size))
     return scene
 
 

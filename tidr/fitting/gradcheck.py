@@ -2,7 +2,8 @@
 
 Protocol: random smooth weights turn the image into one number; each scalar, or random directions where there are many,
 is moved by +-h and +-h/2; Richardson extrapolation takes off the h^2 term. A point where the differences contradict
-themselves (a pixel flips, a texel centre is crossed) is a kink: it is moved closer once, then left out and counted.
+themselves (a pixel flips, a texel centre is crossed) is a kink: smaller steps are tried, then it is left out and
+counted.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tidr.scene.graph import Scene
 from .tape import Loss, Operation, Tape, run
 
 MANY, RANDOM = 200, 32  # above MANY scalars, RANDOM directions stand for all
-STEPS = {64: (6e-6, 4e-7), 32: (5e-3,)}
+STEPS = {64: (6e-6, 4e-7, 4e-8), 32: (5e-3,)}
 TOLERANCE = {64: 1e-5, 32: 2e-2}
 
 

@@ -49,9 +49,7 @@ class Antialias:
         views, channels = self.views, image.channels
 
         def forward() -> None:
-            kernels.apply(
-                views.count, views.width, views.height, channels, self.share.value, image.value, out.value
-            )
+            kernels.apply(views.count, views.width, views.height, channels, self.share.value, image.value, out.value)
 
         def backward() -> None:
             kernels.apply_adjoint(

@@ -67,8 +67,8 @@ class Pack:
         mesh = instance.mesh
         none = np.full_like(mesh.faces, -1)
         opposite = mesh.topology.opposite_vertices
-        normals = {"smooth": mesh.faces + instance.vertex, "flat": none}.get(mesh.shading)
-        if normals is None and mesh.normal_faces is not None:
+        normals = mesh.faces + instance.vertex if mesh.shading == "smooth" else none
+        if mesh.shading == "file" and mesh.normal_faces is not None:
             normals = mesh.normal_faces + self.vertices + instance.normal
         return {
             "triangles": mesh.faces + instance.vertex,

@@ -146,7 +146,7 @@ def render(
         SceneError: no such camera or renderer, no camera at all, or a batch of unequal sizes.
     """
     single = camera is None or isinstance(camera, str | Camera)
-    chosen = [camera] if single else list(camera)  # type: ignore[arg-type]
+    chosen = [camera] if camera is None or isinstance(camera, str | Camera) else list(camera)
     cameras = [_camera(scene, each) for each in chosen]
     if not cameras:
         raise SceneError("camera", "the batch is empty", "give at least one camera")

@@ -52,9 +52,7 @@ class TextureLookup:
     def collect(self) -> None:
         """After the last `sample_adjoint`: the levels' gradients go down to the texels."""
         if self._chain_grad is not None and needs(self.texels):
-            kernels.build_mips_adjoint(
-                self._chain_grad.ndarray, self._table.ndarray, self.levels, self.texels.grad
-            )
+            kernels.build_mips_adjoint(self._chain_grad.ndarray, self._table.ndarray, self.levels, self.texels.grad)
 
     @property
     def _values(self):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tidr.errors import SceneError
@@ -57,7 +59,16 @@ class Camera:
 
     @classmethod
     def look_at(
-        cls, position, target, up=(0, 1, 0), *, fov_y_degrees=None, height_world=None, width=512, height=512, **options
+        cls,
+        position,
+        target,
+        up=(0, 1, 0),
+        *,
+        fov_y_degrees: Any = None,
+        height_world: Any = None,
+        width=512,
+        height=512,
+        **options,
     ) -> Camera:
         """A camera at `position` looking at `target` (world).
 
@@ -66,7 +77,7 @@ class Camera:
         """
         if (fov_y_degrees is None) == (height_world is None):
             raise SceneError("camera", "needs exactly one of fov_y_degrees and height_world")
-        if fov_y_degrees is not None:
+        if height_world is None:
             if not 0 < fov_y_degrees < 180:
                 raise SceneError("camera", f"fov_y_degrees is {fov_y_degrees}", "give an angle between 0 and 180")
             focal = height / 2 / np.tan(np.radians(fov_y_degrees) / 2)

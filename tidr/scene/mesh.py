@@ -121,17 +121,12 @@ class Mesh:
 def icosphere(level: int, radius: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Vertices [V, 3] and faces [F, 3] of an icosahedron subdivided `level` times onto a sphere."""
     t = (1 + 5**0.5) / 2
-    vertices = np.array(
-        [[-1, t, 0], [1, t, 0], [-1, -t, 0], [1, -t, 0], [0, -1, t], [0, 1, t]]
-        + [[0, -1, -t], [0, 1, -t], [t, 0, -1], [t, 0, 1], [-t, 0, -1], [-t, 0, 1]],
-        np.float64,
-    )
-    faces = np.array(
-        [[0, 11, 5], [0, 5, 1], [0, 1, 7], [0, 7, 10], [0, 10, 11], [1, 5, 9], [5, 11, 4], [11, 10, 2], [10, 7, 6]]
-        + [[7, 1, 8], [3, 9, 4], [3, 4, 2], [3, 2, 6], [3, 6, 8], [3, 8, 9], [4, 9, 5], [2, 4, 11], [6, 2, 10]]
-        + [[8, 6, 7], [9, 8, 1]],
-        np.int32,
-    )
+    ring = np.array([[-1, t], [1, t], [-1, -t], [1, -t]], np.float64)
+    vertices = np.zeros((12, 3))
+    for axis in range(3):
+        vertices[4 * axis : 4 * axis + 4, [axis, (axis + 1) % 3]] = ring
+    corners = "0B5 051 017 07A 0AB 159 5B4 BA2 A76 718 394 342 326 368 389 495 24B 62A 867 981"
+    faces = np.array([[int(corner, 16) for corner in face] for face in corners.split()], np.int32)
     vertices /= np.linalg.norm(vertices, axis=1, keepdims=True)
     for _ in range(level):
         ends = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
