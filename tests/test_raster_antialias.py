@@ -35,23 +35,21 @@ def rectangle(left: float, right: float, bottom: float, top: float) -> tuple[lis
 @pytest.mark.parametrize("vertical", [True, False])
 def test_a_straight_edge_covers_exactly_and_moves_with_slope_one(backend, vertical):
     exact = 1e-12 if backend.precision == 64 else 1e-5
-    for x in (5.1, 5.37, 5.5 + 1e-3, 5.8, 5.99, 6.02):
+    for x in (5.1, 5.5 + 1e-3, 5.99, 6.02):
         span = (-9, x, -9, SIDE + 9) if vertical else (-9, SIDE + 9, -9, x)
         scene = flat_scene(*rectangle(*span))
-        vertices = scene["shape"].vertices
-        for channel in ("rgb", "alpha"):
-
-            def drawn(channel=channel, scene=scene):
-                return tidr.render(scene).channel(channel)
-
-            lines = drawn().numpy().sum(1 if vertical else 0)
+        with tidr.Tape() as tape:
+            image = tidr.render(scene)
+            tape.add(weighted(image.rgb, 1.0))
+            tape.add(weighted(image.alpha, 1.0))
+        for picture in (image.rgb, image.alpha):
+            lines = picture.numpy().sum(1 if vertical else 0)
             np.testing.assert_allclose(lines, np.full_like(lines, x), rtol=exact)
-            (gradient,) = tape_gradients(lambda drawn=drawn: weighted(drawn(), 1.0), [vertices])
-            axis, moving = (0, [1, 2]) if vertical else (1, [2, 3])
-            channels = lines.shape[-1]
-            np.testing.assert_allclose(gradient[moving, axis].sum(), SIDE * channels, rtol=exact)
-            assert (gradient[:, 2] == 0).all()
-            assert (gradient[[k for k in range(4) if k not in moving]] == 0).all()
+        gradient = scene["shape"].vertices.grad_numpy()
+        axis, moving = (0, [1, 2]) if vertical else (1, [2, 3])
+        np.testing.assert_allclose(gradient[moving, axis].sum(), SIDE * 4, rtol=exact)
+        assert (gradient[:, 2] == 0).all()
+        assert (gradient[[k for k in range(4) if k not in moving]] == 0).all()
 
 
 @pytest.mark.row(19)

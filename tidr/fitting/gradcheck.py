@@ -28,6 +28,7 @@ from .tape import Loss, Operation, Tape, run
 MANY, RANDOM = 200, 32  # above MANY scalars, RANDOM directions stand for all
 STEPS = {64: (6e-6, 4e-7, 4e-8), 32: (5e-3,)}
 TOLERANCE = {64: 1e-5, 32: 2e-2}
+GRAIN = {64: 1e-15, 32: 2e-7}  # rounding in a gradient, as a share of the largest effect of any parameter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,10 +127,13 @@ def check_gradients(
     with Tape(wanted) as tape:
         tape.add(probe.loss())
     gradients = {path: p.grad_numpy().astype(np.float64) for path, p in wanted.items()}
+    sizes = {path: max(1.0, float(np.abs(p.numpy()).max())) for path, p in wanted.items()}
+    effect = max((float(np.abs(gradients[path]).max()) * sizes[path] for path in wanted), default=0.0)
     rows, measured = [], {}
     for path, parameter in wanted.items():
         given = None if differences is None else differences[path]
-        row, measured[path] = _check(probe, path, parameter, gradients[path], directions, given)
+        grain = GRAIN[runtime.current().precision] * effect / sizes[path]
+        row, measured[path] = _check(probe, path, parameter, gradients[path], directions, given, grain)
         rows.append(row)
     running, edges = runtime.current(), getattr(drawer, "edges", "")
     name = type(drawer).__name__ + (f"(edges={edges!r})" if edges else "")
@@ -213,18 +217,18 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray
     return noise
 
 
-def _check(probe, path: str, parameter: Parameter, gradient: np.ndarray, limit: int | None, given):
+def _check(probe, path: str, parameter: Parameter, gradient: np.ndarray, limit: int | None, given, grain: float):
     """Row of one parameter, and the slopes measured along its directions."""
     tolerance = TOLERANCE[runtime.current().precision]
     floor = 1e-3 * float(np.sqrt((gradient**2).mean()))
     slopes, errors = [], []
     for k, direction in enumerate(_directions(path, parameter.shape, limit, probe.seed)):
         exact = float((gradient * direction).sum())
-        scale = max(abs(exact), floor * np.linalg.norm(direction))
+        scale = max(abs(exact), floor * float(np.linalg.norm(direction)))
         slope, noise = (given[k], 0.0) if given is not None else _slope(probe, parameter, direction, tolerance * scale)
         slopes.append(slope)
         if math.isfinite(slope):
-            errors.append(abs(exact - slope) / max(scale, abs(slope), noise / tolerance, 1e-300))
+            errors.append(abs(exact - slope) / max(scale, abs(slope), (noise + grain) / tolerance, 1e-300))
     error = max(errors, default=math.nan)
     largest = float(np.abs(gradient).max())
     row = GradientRow(

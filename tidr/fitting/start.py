@@ -59,8 +59,9 @@ def sphere_atlas(resolution: int, texels: tuple[int, int]) -> tuple[np.ndarray, 
 def place(cameras: Sequence[Camera], masks: np.ndarray) -> tuple[np.ndarray, float]:
     """Centre [3] (world) and radius of the ball that the masks suggest.
 
-    The centre is nearest (least squares) to the rays through the masks' centroids; the radius is the mean over views
-    of that of a disc of the mask's area, seen at the centre's distance.
+    The centre is nearest (least squares) to the rays through the masks' centroids. The radius is the geometric mean of
+    two: that of a disc of the masks' mean area, from which a fit has to grow every limb, and that of the ball around
+    all masks, from which it has to carve every gap.
 
     Args:
         masks: [N, H, W] in 0..1.
@@ -72,16 +73,21 @@ def place(cameras: Sequence[Camera], masks: np.ndarray) -> tuple[np.ndarray, flo
     centre = nearest_point([pixel_ray(camera, centroid(mask), mask.shape) for camera, mask in seen])
     if centre is None:
         raise SceneError("fit.start", "the masks do not tell where the thing is", "give start a centre and a radius")
-    sizes = []
-    for camera, mask in seen:
-        pixels = float(camera.focal.numpy().mean()) * mask.shape[1] / camera.width
-        matrix = camera.camera_to_world
-        depth = float(matrix[:3, 2] @ (matrix[:3, 3] - centre)) if camera.kind == "perspective" else 1.0
-        sizes.append(np.sqrt(mask.sum() / np.pi) / pixels * depth)
-    radius = float(np.mean(sizes))
-    if not radius > 0:
+    full, reach = zip(*(_extent(camera, mask, centre) for camera, mask in seen), strict=True)
+    radius = float(np.sqrt(np.mean(full) * np.max(reach)))
+    if not (min(full) > 0 and np.isfinite(radius)):
         raise SceneError("fit.start", "the cameras look away from the thing", "check the poses, or give a centre")
     return centre, radius
+
+
+def _extent(camera: Camera, mask: np.ndarray, centre: np.ndarray) -> tuple[float, float]:
+    """At the centre's distance, in world units: radius of a disc of the mask's area; farthest mask pixel from it."""
+    height, width = mask.shape
+    column, row, w, depth = camera.projection(width, height)[0] @ np.append(centre, 1.0)
+    pixels = float(camera.focal.numpy().mean()) * width / camera.width / (depth if camera.kind == "perspective" else 1)
+    rows, columns = np.nonzero(mask > 0.5)
+    distances = np.hypot(columns + 0.5 - column / w, rows + 0.5 - row / w)
+    return float(np.sqrt(mask.sum() / np.pi) / pixels), float(distances.max(initial=0.0) / pixels)
 
 
 def nearest_point(rays: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray | None:

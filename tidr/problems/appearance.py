@@ -50,7 +50,8 @@ def moved_bulb() -> Task:
     scene = lone(sphere(0.6, level=4), "ball", materials=("chalk",))
     scene.add_node("floor", Node(quad(2.0), ("chalk",), None, (0, -0.6, 0), (0.5**0.5, -(0.5**0.5), 0, 0)))
     scene.add_material("chalk", Material("lambert", albedo=0.8))
-    bulb = scene.add_light("bulb", PointLight((0.8, 1.4, 0.9), (9.0, 8.0, 7.0)))
+    bulb = PointLight((0.8, 1.4, 0.9), (9.0, 8.0, 7.0))
+    scene.add_light("bulb", bulb)
     camera = Camera.look_at((0, 1.5, 4), (0, 0, 0), fov_y_degrees=40, width=SIZE, height=SIZE)
     targets = pictures(scene, [camera], "rgb", samples=1)
     place, power = bulb.position.numpy().astype(float), bulb.intensity.numpy().astype(float)
@@ -58,7 +59,7 @@ def moved_bulb() -> Task:
     bulb.intensity.set(0.7 * power)
 
     def error() -> float:
-        far = np.linalg.norm(bulb.position.numpy() - place) / np.linalg.norm(place)
+        far = float(np.linalg.norm(bulb.position.numpy() - place) / np.linalg.norm(place))
         return 100 * max(far, float(np.abs(bulb.intensity.numpy() / power - 1).max()))
 
     return Task(

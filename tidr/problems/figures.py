@@ -57,8 +57,8 @@ def blob(radius: float, seed: int = 3) -> Mesh:
     """A genus-0 potato: a sphere swollen by a few smooth waves."""
     vertices, faces = icosphere(3)
     rng = np.random.default_rng(seed)
-    swell = sum(0.13 * np.sin(vertices @ rng.normal(size=3) * 2.0 + rng.uniform(0, 6)) for _ in range(4))
-    return Mesh(vertices * (radius * (1 + swell))[:, None], faces)
+    waves = [np.sin(vertices @ rng.normal(size=3) * 2.0 + rng.uniform(0, 6)) for _ in range(4)]
+    return Mesh(vertices * (radius * (1 + 0.13 * np.sum(waves, axis=0)))[:, None], faces)
 
 
 def prism(outline: np.ndarray, triangles: np.ndarray, depth: float) -> tuple[np.ndarray, np.ndarray]:

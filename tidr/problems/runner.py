@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 
@@ -43,11 +44,11 @@ class Softness:
     iterations: int = 100
     faces_per_pixel: int = 16
 
-    def at(self, iteration: int) -> dict[str, float]:
+    def at(self, iteration: int) -> dict[str, Any]:
         """The renderer's options in an iteration."""
         part = min(iteration / self.iterations, 1.0)
         pairs = {"sigma": self.sigma, "gamma": self.gamma}
-        options = {name: first * (last / first) ** part for name, (first, last) in pairs.items()}
+        options: dict[str, Any] = {name: first * (last / first) ** part for name, (first, last) in pairs.items()}
         return options | {"faces_per_pixel": self.faces_per_pixel}
 
 
@@ -174,7 +175,7 @@ def _settled(errors: Sequence[float], threshold: float) -> bool:
 
 def _renderer(task: Task, treatment: str, iteration: int) -> Rasterizer:
     soft = task.softness.at(iteration) if treatment == "soft" else {}
-    return Rasterizer(edges=treatment, channels=tuple(task.targets), **soft)  # type: ignore[arg-type]
+    return Rasterizer(edges=treatment, channels=tuple(task.targets), **soft)
 
 
 def _losses(task: Task, image: Image, targets: Mapping[str, Array]) -> Sequence[tuple[Loss, float]]:
