@@ -45,7 +45,9 @@ def test_version_agrees():
 
 
 def test_importing_tidr_loads_nothing_heavy():
-    code = "import sys, tidr; print([name for name in ('taichi', 'numpy', 'trimesh', 'pydantic') if name in sys.modules])"
+    code = (
+        "import sys, tidr; print([name for name in ('taichi', 'numpy', 'trimesh', 'pydantic') if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -15,6 +15,7 @@ from tidr.scene.transform import (
 )
 
 from .everything import everything
+from .test_raster import facets
 
 
 def slopes(function, at: np.ndarray, step: float = 1e-6) -> np.ndarray:
@@ -358,3 +359,13 @@ def test_a_sphere_of_triangles(f64):
         assert topology.closed
         assert topology.oriented
         assert topology.euler_characteristic == 2
+
+
+def test_materials_of_faces_are_kept_apart(f64):
+    scene = facets()
+    image = tidr.render(scene, renderer=tidr.Rasterizer(edges="none"))
+    color = np.array([0.2, 1.0, 0.2, np.nan])[image.ids]
+    hit = image.ids >= 0
+    np.testing.assert_allclose(image.rgb.numpy()[hit], np.repeat(color[hit][:, None], 3, 1), rtol=1e-12)
+    np.testing.assert_allclose(image.rgb.numpy()[~hit], [[0.1, 0.2, 0.3]] * int((~hit).sum()))
+    np.testing.assert_array_equal(image.alpha.numpy()[..., 0], hit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -31,6 +32,7 @@ _current: Runtime | None = None
 _generation = 0
 
 
+@functools.cache
 def taichi() -> Any:
     """Import Taichi without its banner."""
     os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "0")
