@@ -1,4 +1,4 @@
-"""Broken and hostile files: each is read as something valid or refused by one clear error, in bounded time and memory."""
+"""Broken and hostile files: each is read as something valid or refused by one clear error, in bounded time."""
 
 from __future__ import annotations
 

@@ -49,6 +49,13 @@ _NAMES = {
     "LargeSteps": "fitting.large_steps",
     "fit": "fitting.fit",
     "check_gradients": "fitting.gradcheck",
+    "GradientReport": "fitting.gradcheck",
+    "finite_gradients": "fitting.optimizers",
+    "write_scene": "files.scene_write",
+    "Limits": "files.guard",
+    "FitSettings": "fitting.settings",
+    "ParameterSettings": "fitting.settings",
+    "StartSettings": "fitting.settings",
     "register_renderer": "renderers.renderer",
     "register_material": "renderers.shading",
 }

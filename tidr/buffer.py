@@ -9,8 +9,8 @@ from . import runtime
 
 SPARE_LIMIT_BYTES = 512 << 20
 
-# Every ndarray is held here too: the garbage collector would otherwise free one whose buffer lies in a cycle, before the
-# buffer could hand it on.
+# Every ndarray is held here too: the garbage collector would otherwise free one whose buffer lies in a cycle, before
+# the buffer could hand it on.
 _owned: dict[int, Any] = {}
 _spare: OrderedDict[tuple, list] = OrderedDict()
 _spare_bytes = 0

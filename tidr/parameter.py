@@ -64,6 +64,12 @@ class Parameters(Mapping[str, Parameter]):
         except KeyError:
             raise SceneError(path, "no such parameter", nearest(path, self._items)) from None
 
+    def __contains__(self, path: object) -> bool:
+        return path in self._items
+
+    def get(self, path: str, default=None):
+        return self._items.get(path, default)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._items)
 

@@ -42,9 +42,7 @@ def silhouettes(views: ti.i32, vertices: ti.i32, faces: ti.i32, triangles: A2, o
         own = side(screen, ids[0], ids[1], ids[2])
         for k in range(3):
             o = opposite[f, k]
-            if o < 0:
-                bits |= 1 << k
-            elif own * side(screen, ids[(k + 1) % 3], ids[(k + 2) % 3], o + base) > 0.0:
+            if o < 0 or own * side(screen, ids[(k + 1) % 3], ids[(k + 2) % 3], o + base) > 0.0:
                 bits |= 1 << k
         flags[i] = bits
 
@@ -85,7 +83,7 @@ def share(
             dx, dy = ends[2] - ends[0], ends[3] - ends[1]
             if valid == 1 and ti.abs(dy) >= ti.abs(dx) and (ends[1] < 0.0) != (ends[3] < 0.0):
                 distance = sign * (ends[0] * ends[3] - ends[1] * ends[2]) / dy
-                if -0.0625 < distance and distance < 1.0625 and distance > best:
+                if distance > -0.0625 and distance < 1.0625 and distance > best:
                     best, code = distance, f * 4 + k
     alpha = 0.0
     if code >= 0:

@@ -115,12 +115,12 @@ def set_up(
             y1 = ti.min(ti.floor(y.max() + high - 0.5), height - 1.0)
             # Rows grow downwards, so a counter-clockwise front has negative area.
             if x0 <= x1 and y0 <= y1 and area != 0.0 and not (cull_back == 1 and area > 0.0):
-                p, q, signed = 1, 2, first
+                fan, signed = 1, first
                 if ti.abs(second) > ti.abs(first):
-                    p, q, signed = 2, 3, second
+                    fan, signed = 2, second
                 dx1, dy1, dk1 = x[1] - x[0], y[1] - y[0], key[1] - key[0]
                 dx2, dy2, dk2 = x[2] - x[0], y[2] - y[0], key[2] - key[0]
-                if p == 2:
+                if fan == 2:
                     dx1, dy1, dk1 = dx2, dy2, dk2
                     dx2, dy2, dk2 = x[3] - x[0], y[3] - y[0], key[3] - key[0]
                 for k in ti.static(range(4)):
@@ -215,10 +215,10 @@ def bin_big(
     tiles_y = (height + TILE - 1) // TILE
     for k, t in ti.ndrange(count, tiles_x * tiles_y):
         i, tx, ty = big[1 + k], t % tiles_x, t // tiles_x
-        if box[5 * i + 1] // TILE <= tx and tx <= box[5 * i + 2] // TILE:
-            if box[5 * i + 3] // TILE <= ty and ty <= box[5 * i + 4] // TILE:
-                tile = (i // faces * tiles_y + ty) * tiles_x + tx
-                add_to_tile(tile, i % faces, tile_start, cursor, tile_faces, fill)
+        across = box[5 * i + 1] // TILE <= tx and tx <= box[5 * i + 2] // TILE
+        if across and box[5 * i + 3] // TILE <= ty and ty <= box[5 * i + 4] // TILE:
+            tile = (i // faces * tiles_y + ty) * tiles_x + tx
+            add_to_tile(tile, i % faces, tile_start, cursor, tile_faces, fill)
 
 
 @ti.func

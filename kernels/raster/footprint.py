@@ -119,8 +119,8 @@ def footprint_adjoint(
         for e in range(entries):
             if corners[face[e], 0] >= 0:
                 footprint_adjoint_entry(
-                    e, 0, 0, width, height, vertices, pixel, face, triangles, screen, corners, uvs, grad, part, part_uvs,
-                    True,
+                    e, 0, 0, width, height, vertices, pixel, face, triangles, screen, corners, uvs, grad, part,
+                    part_uvs, True,
                 )  # fmt: skip
     else:
         ti.loop_config(block_dim=1)
@@ -128,6 +128,6 @@ def footprint_adjoint(
             for e in range(p * entries // chunks, (p + 1) * entries // chunks):
                 if corners[face[e], 0] >= 0:
                     footprint_adjoint_entry(
-                        e, p * rows, p * rows_uvs, width, height, vertices, pixel, face, triangles, screen, corners, uvs,
-                        grad, part, part_uvs, False,
+                        e, p * rows, p * rows_uvs, width, height, vertices, pixel, face, triangles, screen, corners,
+                        uvs, grad, part, part_uvs, False,
                     )  # fmt: skip

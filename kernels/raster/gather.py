@@ -64,7 +64,7 @@ def clipped_adjoint(a, w, s, g):
     gu = gq / w
     gt = ti.Vector.zero(float, 3)
     for k in ti.static(range(3)):
-        if 0.0 < t[k] and t[k] < 1.0:
+        if t[k] > 0.0 and t[k] < 1.0:
             gt[k] = gu[k]
     raw = (gt - gt.dot(t)) / s
     return raw * w, gw + raw * a

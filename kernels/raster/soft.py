@@ -193,7 +193,8 @@ def find(
                 ):
                     reach_tile(
                         triangles, screen, box, polygon, i, f, view * vertices, column, column, row, row, pixel0,
-                        width, limit, mode, reach, ti.cast(cameras[view, 0], ti.i32), cameras[view, 2], count, face, key,
+                        width, limit, mode, reach, ti.cast(cameras[view, 0], ti.i32), cameras[view, 2], count, face,
+                        key,
                     )  # fmt: skip
     else:
         ti.loop_config(block_dim=4)
@@ -391,6 +392,6 @@ def probability_adjoint(
         for p in range(chunks):
             for e in range(p * entries // chunks, (p + 1) * entries // chunks):
                 probability_adjoint_entry(
-                    e, p * rows, width, height, vertices, mode, sharpness, pixel, face, triangles, screen, out, grad_out,
-                    part, False,
+                    e, p * rows, width, height, vertices, mode, sharpness, pixel, face, triangles, screen, out,
+                    grad_out, part, False,
                 )  # fmt: skip

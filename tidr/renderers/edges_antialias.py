@@ -36,8 +36,8 @@ class Antialias:
         def backward() -> None:
             part = entries.scatter_target(self.screen.rows, 4)
             kernels.share_adjoint(
-                runtime.chunks(), self.screen.rows, self.views.count, vertices, *size, self.share.value, self.code.ndarray,
-                self.share.grad, pack.triangles, self.screen.value, part.ndarray, not runtime.on_cpu(),
+                runtime.chunks(), self.screen.rows, self.views.count, vertices, *size, self.share.value,
+                self.code.ndarray, self.share.grad, pack.triangles, self.screen.value, part.ndarray, not runtime.on_cpu(),
             )  # fmt: skip
             collect(part, self.screen)
 

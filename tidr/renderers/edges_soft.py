@@ -178,8 +178,8 @@ class SoftFrame:
                 return
             part = entries.scatter_target(screen.rows, 4)
             kernels.probability_adjoint(
-                runtime.chunks(), screen.rows, entries.count, *shape, pixel, face, triangles, screen.value, out.value, out.grad,
-                part.ndarray, not runtime.on_cpu(),
+                runtime.chunks(), screen.rows, entries.count, *shape, pixel, face, triangles, screen.value, out.value,
+                out.grad, part.ndarray, not runtime.on_cpu(),
             )  # fmt: skip
             collect(part, screen)
 

@@ -85,7 +85,8 @@ def barycentrics(entries: Entries) -> Array:
         part = entries.scatter_target(screen.rows, 4)
         kernels.barycentrics_adjoint(
             runtime.chunks(), screen.rows, entries.count, views.width, views.height, vertices, entries.clip,
-            entries.pixel.ndarray, entries.face.ndarray, triangles, screen.value, bary.grad, part.ndarray, not runtime.on_cpu(),
+            entries.pixel.ndarray, entries.face.ndarray, triangles, screen.value, bary.grad, part.ndarray,
+            not runtime.on_cpu(),
         )  # fmt: skip
         collect(part, screen)
 
@@ -131,8 +132,8 @@ def depths(entries: Entries, bary: Array) -> Array:
     def backward() -> None:
         part = entries.scatter_target(screen.rows, 4)
         kernels.interpolate_adjoint(
-            runtime.chunks(), screen.rows, 4, entries.count, 1, 3, pixels, vertices, 1, pixel, face, pack.triangles, screen.value,
-            bary.value, out.grad, bary.grad, part.ndarray, not runtime.on_cpu(),
+            runtime.chunks(), screen.rows, 4, entries.count, 1, 3, pixels, vertices, 1, pixel, face, pack.triangles,
+            screen.value, bary.value, out.grad, bary.grad, part.ndarray, not runtime.on_cpu(),
         )  # fmt: skip
         collect(part, screen)
 

@@ -265,7 +265,7 @@ def _incidence(triangles: np.ndarray, vertices: int) -> tuple[np.ndarray, np.nda
 def _nothing() -> dict[str, np.ndarray]:
     none = np.full((1, 3), -1, np.int32)
     names = ("triangles", "opposite", "uv_corners", "normal_corners")
-    return {name: none for name in names} | {"material": np.zeros(1, np.int32)}
+    return dict.fromkeys(names, none) | {"material": np.zeros(1, np.int32)}
 
 
 def _upload(array: np.ndarray):

@@ -37,8 +37,8 @@ class Rasterizer:
     cull_back: leave out triangles turned away from the camera.
 
     For edges="soft": sigma, in squared NDC (image height or width 2, the shorter), is the fuzziness; gamma the
-    sharpness in depth over depth_range (near, far); distance "euclidean", "barycentric" or "hard"; color_mode "softmax" or "hard"; alpha_mode
-    "product", "sum" or "hard"; faces_per_pixel the nearest triangles kept.
+    sharpness in depth over depth_range (near, far); distance "euclidean", "barycentric" or "hard"; color_mode "softmax"
+    or "hard"; alpha_mode "product", "sum" or "hard"; faces_per_pixel the nearest triangles kept.
 
     What this does not differentiate: which triangle a pixel sees. With "none" a silhouette's motion changes nothing
     but the pixels' interior values. With "antialias" only silhouette edges longer than about a pixel count, only for

@@ -293,8 +293,8 @@ class Shading:
         to_uvs = entries.scatter_target(world.uvs.rows, 2)
         footprint_kernels.footprint_adjoint(
             runtime.chunks(), entries.screen.rows, world.uvs.rows, entries.count, entries.views.width,
-            entries.views.height, world.positions.rows, entries.pixel.ndarray, entries.face.ndarray, world.pack.triangles, entries.screen.value,
-            world.pack.uv_corners, world.uvs.value, scratch.ndarray, to_screen.ndarray, to_uvs.ndarray,
+            entries.views.height, world.positions.rows, entries.pixel.ndarray, entries.face.ndarray,
+            world.pack.triangles, entries.screen.value, world.pack.uv_corners, world.uvs.value, scratch.ndarray, to_screen.ndarray, to_uvs.ndarray,
             not runtime.on_cpu(),
         )  # fmt: skip
         collect(to_screen, entries.screen)
