@@ -37,7 +37,8 @@ class Antialias:
             part = entries.scatter_target(self.screen.rows, 4)
             kernels.share_adjoint(
                 runtime.chunks(), self.screen.rows, self.views.count, vertices, *size, self.share.value,
-                self.code.ndarray, self.share.grad, pack.triangles, self.screen.value, part.ndarray, not runtime.on_cpu(),
+                self.code.ndarray, self.share.grad, pack.triangles, self.screen.value, part.ndarray,
+                not runtime.on_cpu(),
             )  # fmt: skip
             collect(part, self.screen)
 

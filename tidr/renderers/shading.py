@@ -294,8 +294,8 @@ class Shading:
         footprint_kernels.footprint_adjoint(
             runtime.chunks(), entries.screen.rows, world.uvs.rows, entries.count, entries.views.width,
             entries.views.height, world.positions.rows, entries.pixel.ndarray, entries.face.ndarray,
-            world.pack.triangles, entries.screen.value, world.pack.uv_corners, world.uvs.value, scratch.ndarray, to_screen.ndarray, to_uvs.ndarray,
-            not runtime.on_cpu(),
+            world.pack.triangles, entries.screen.value, world.pack.uv_corners, world.uvs.value, scratch.ndarray,
+            to_screen.ndarray, to_uvs.ndarray, not runtime.on_cpu(),
         )  # fmt: skip
         collect(to_screen, entries.screen)
         collect(to_uvs, world.uvs)

@@ -190,7 +190,7 @@ def orbit(count: int, radius: float, target=(0, 0, 0), *, elevation_degrees=20.0
 
 
 def sphere_views(count: int, radius: float, target=(0, 0, 0), *, turn_degrees=0.0, **options) -> list[Camera]:
-    """`count` cameras spread evenly over a sphere around `target`, looking at it (Fibonacci lattice, turned about y)."""
+    """`count` cameras spread evenly over a sphere around `target`, looking at it (a Fibonacci lattice)."""
     cameras = []
     for k in range(count):
         y = 1 - 2 * (k + 0.5) / count
