@@ -35,16 +35,17 @@ def silhouettes(views: ti.i32, vertices: ti.i32, faces: ti.i32, triangles: A2, o
 
     opposite [F, 3]: the vertex across that edge, -1 where there is no neighbour.
     """
-    for i in range(views * faces):
-        base, f = i // faces * vertices, i % faces
-        bits = 0
-        ids = ti.Vector([triangles[f, k] + base for k in ti.static(range(3))])
-        own = side(screen, ids[0], ids[1], ids[2])
-        for k in range(3):
-            o = opposite[f, k]
-            if o < 0 or own * side(screen, ids[(k + 1) % 3], ids[(k + 2) % 3], o + base) > 0.0:
-                bits |= 1 << k
-        flags[i] = bits
+    for f in range(faces):
+        for view in range(views):
+            base = view * vertices
+            bits = 0
+            ids = ti.Vector([triangles[f, k] + base for k in ti.static(range(3))])
+            own = side(screen, ids[0], ids[1], ids[2])
+            for k in range(3):
+                o = opposite[f, k]
+                if o < 0 or own * side(screen, ids[(k + 1) % 3], ids[(k + 2) % 3], o + base) > 0.0:
+                    bits |= 1 << k
+            flags[view * faces + f] = bits
 
 
 @ti.func
@@ -107,53 +108,57 @@ def detect(
     code: A2,
 ):
     """alpha and code [pixels, 2] of every pixel's pair with its right (0) and lower (1) neighbour."""
-    for row, column in ti.ndrange(views * height, width):
-        pixel, view, own_row = row * width + column, row // height, row % height
-        face0 = face[pixel]
-        for axis in range(2):
-            alpha[pixel, axis] = 0.0
-            code[pixel, axis] = -1
-            other_row, other_column = row + axis, column + 1 - axis
-            if own_row + axis < height and other_column < width:
-                face1 = face[other_row * width + other_column]
-                if face0 != face1:
-                    bits0, bits1 = 0, 0
-                    if face0 != NOTHING:
-                        bits0 = flags[view * faces + face0]
-                    if face1 != NOTHING:
-                        bits1 = flags[view * faces + face1]
-                    if bits0 != 0 or bits1 != 0:
-                        found, which = share(
-                            view, vertices, faces, own_row, column, own_row + axis, other_column, axis, bits0, bits1,
-                            face0, face1, nearest[pixel], nearest[other_row * width + other_column], triangles, screen,
-                        )  # fmt: skip
-                        alpha[pixel, axis] = found
-                        code[pixel, axis] = which
+    for row in range(views * height):
+        view, own_row = row // height, row % height
+        for column in range(width):
+            pixel = row * width + column
+            face0 = face[pixel]
+            for axis in range(2):
+                alpha[pixel, axis] = 0.0
+                code[pixel, axis] = -1
+                other_row, other_column = row + axis, column + 1 - axis
+                if own_row + axis < height and other_column < width:
+                    face1 = face[other_row * width + other_column]
+                    if face0 != face1:
+                        bits0, bits1 = 0, 0
+                        if face0 != NOTHING:
+                            bits0 = flags[view * faces + face0]
+                        if face1 != NOTHING:
+                            bits1 = flags[view * faces + face1]
+                        if bits0 != 0 or bits1 != 0:
+                            key0, key1 = nearest[pixel], nearest[other_row * width + other_column]
+                            found, which = share(
+                                view, vertices, faces, own_row, column, own_row + axis, other_column, axis, bits0,
+                                bits1, face0, face1, key0, key1, triangles, screen,
+                            )  # fmt: skip
+                            alpha[pixel, axis] = found
+                            code[pixel, axis] = which
 
 
 @ti.kernel
 def apply(views: ti.i32, width: ti.i32, height: ti.i32, channels: ti.i32, alpha: A2, image: A2, out: A2):
     """out [pixels, C] = image with its silhouette pairs blended."""
-    for pixel in range(views * height * width):
-        column, row = pixel % width, pixel // width % height
-        right, down = alpha[pixel, 0], alpha[pixel, 1]
-        left, up = 0.0 * right, 0.0 * right
-        if column > 0:
-            left = alpha[pixel - 1, 0]
-        if row > 0:
-            up = alpha[pixel - width, 1]
-        for c in range(channels):
-            own = image[pixel, c]
-            value = own
-            if right > 0.0:
-                value += right * (image[pixel + 1, c] - own)
-            if down > 0.0:
-                value += down * (image[pixel + width, c] - own)
-            if left < 0.0:
-                value += left * (own - image[pixel - 1, c])
-            if up < 0.0:
-                value += up * (own - image[pixel - width, c])
-            out[pixel, c] = value
+    for row in range(views * height):
+        for column in range(width):
+            pixel = row * width + column
+            right, down = alpha[pixel, 0], alpha[pixel, 1]
+            left, up = 0.0 * right, 0.0 * right
+            if column > 0:
+                left = alpha[pixel - 1, 0]
+            if row % height > 0:
+                up = alpha[pixel - width, 1]
+            for c in range(channels):
+                own = image[pixel, c]
+                value = own
+                if right > 0.0:
+                    value += right * (image[pixel + 1, c] - own)
+                if down > 0.0:
+                    value += down * (image[pixel + width, c] - own)
+                if left < 0.0:
+                    value += left * (own - image[pixel - 1, c])
+                if up < 0.0:
+                    value += up * (own - image[pixel - width, c])
+                out[pixel, c] = value
 
 
 @ti.func
@@ -181,40 +186,41 @@ def apply_adjoint(
     grad_alpha: A2,
 ):
     """Adds to grad_image [pixels, C] and grad_alpha [pixels, 2]."""
-    for pixel in range(views * height * width):
-        column, row = pixel % width, pixel // width % height
-        right, down = alpha[pixel, 0], alpha[pixel, 1]
-        left, up = 0.0 * right, 0.0 * right
-        if column > 0:
-            left = alpha[pixel - 1, 0]
-        if row > 0:
-            up = alpha[pixel - width, 1]
-        for c in range(channels):
-            g = grad_out[pixel, c]
-            value = g
-            if right > 0.0:
-                value -= right * g
-            elif right < 0.0:
-                value -= right * grad_out[pixel + 1, c]
-            if down > 0.0:
-                value -= down * g
-            elif down < 0.0:
-                value -= down * grad_out[pixel + width, c]
-            if left < 0.0:
-                value += left * g
-            elif left > 0.0:
-                value += left * grad_out[pixel - 1, c]
-            if up < 0.0:
-                value += up * g
-            elif up > 0.0:
-                value += up * grad_out[pixel - width, c]
-            grad_image[pixel, c] = grad_image[pixel, c] + value
-        if right != 0.0:
-            g = pair_adjoint(right, channels, pixel, pixel + 1, image, grad_out)
-            grad_alpha[pixel, 0] = grad_alpha[pixel, 0] + g
-        if down != 0.0:
-            g = pair_adjoint(down, channels, pixel, pixel + width, image, grad_out)
-            grad_alpha[pixel, 1] = grad_alpha[pixel, 1] + g
+    for row in range(views * height):
+        for column in range(width):
+            pixel = row * width + column
+            right, down = alpha[pixel, 0], alpha[pixel, 1]
+            left, up = 0.0 * right, 0.0 * right
+            if column > 0:
+                left = alpha[pixel - 1, 0]
+            if row % height > 0:
+                up = alpha[pixel - width, 1]
+            for c in range(channels):
+                g = grad_out[pixel, c]
+                value = g
+                if right > 0.0:
+                    value -= right * g
+                elif right < 0.0:
+                    value -= right * grad_out[pixel + 1, c]
+                if down > 0.0:
+                    value -= down * g
+                elif down < 0.0:
+                    value -= down * grad_out[pixel + width, c]
+                if left < 0.0:
+                    value += left * g
+                elif left > 0.0:
+                    value += left * grad_out[pixel - 1, c]
+                if up < 0.0:
+                    value += up * g
+                elif up > 0.0:
+                    value += up * grad_out[pixel - width, c]
+                grad_image[pixel, c] = grad_image[pixel, c] + value
+            if right != 0.0:
+                g = pair_adjoint(right, channels, pixel, pixel + 1, image, grad_out)
+                grad_alpha[pixel, 0] = grad_alpha[pixel, 0] + g
+            if down != 0.0:
+                g = pair_adjoint(down, channels, pixel, pixel + width, image, grad_out)
+                grad_alpha[pixel, 1] = grad_alpha[pixel, 1] + g
 
 
 @ti.func

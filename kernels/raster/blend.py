@@ -19,10 +19,12 @@ def values_to_pixels(pixels: ti.i32, channels: ti.i32, pixel_entry: A1, values: 
 
 
 @ti.kernel
-def values_to_pixels_adjoint(entries: ti.i32, channels: ti.i32, pixel: A1, grad_out: A2, grad_values: A2):
-    for e in range(entries):
-        for c in range(channels):
-            grad_values[e, c] = grad_values[e, c] + grad_out[pixel[e], c]
+def values_to_pixels_adjoint(pixels: ti.i32, channels: ti.i32, pixel_entry: A1, grad_out: A2, grad_values: A2):
+    for p in range(pixels):
+        e = pixel_entry[p]
+        if e >= 0:
+            for c in range(channels):
+                grad_values[e, c] = grad_values[e, c] + grad_out[p, c]
 
 
 @ti.kernel

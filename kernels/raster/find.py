@@ -364,14 +364,24 @@ def count_entries(rows: ti.i32, width: ti.i32, face: A1, row_start: A1):
 
 
 @ti.kernel
-def list_entries(rows: ti.i32, width: ti.i32, face: A1, row_start: A1, pixel: A1, entry_face: A1, pixel_entry: A1):
-    """One entry per covered pixel, in scan order: its pixel (row * W + column) and triangle; and back."""
-    for row in range(rows):
-        entry = row_start[row]
+def list_entries(
+    views: ti.i32,
+    width: ti.i32,
+    height: ti.i32,
+    face: A1,
+    row_start: A1,
+    place: A1,
+    entry_face: A1,
+    pixel_entry: A1,
+):
+    """One entry per covered pixel, in scan order: place [n * 3] (view, row, column) and triangle; and back."""
+    for row in range(views * height):
+        entry, view, line = row_start[row], row // height, row % height
         for column in range(width):
-            pixel_entry[row * width + column] = -1
-            if face[row * width + column] != NOTHING:
-                pixel[entry] = row * width + column
-                entry_face[entry] = face[row * width + column]
-                pixel_entry[row * width + column] = entry
+            pixel = row * width + column
+            pixel_entry[pixel] = -1
+            if face[pixel] != NOTHING:
+                place[3 * entry], place[3 * entry + 1], place[3 * entry + 2] = view, line, column
+                entry_face[entry] = face[pixel]
+                pixel_entry[pixel] = entry
                 entry += 1

@@ -12,10 +12,8 @@ A2 = ti.types.ndarray(ndim=2)
 @ti.kernel
 def footprint(
     entries: ti.i32,
-    width: ti.i32,
-    height: ti.i32,
     vertices: ti.i32,
-    pixel: A1,
+    place: A1,
     face: A1,
     triangles: A2,
     screen: A2,
@@ -25,7 +23,7 @@ def footprint(
 ):
     """out [n, 4] = du/dx, dv/dx, du/dy, dv/dy of the uv under one pixel's move; zero where a corner is -1."""
     for e in range(entries):
-        view, x, y = pixel_place(pixel[e], width, height)
+        view, x, y = pixel_place(place, e)
         ids = corner_rows(triangles, face[e], view * vertices)
         c0, c1, c2 = corner(screen, ids[0], x, y), corner(screen, ids[1], x, y), corner(screen, ids[2], x, y)
         a0, a1, a2 = planes(c0, c1, c2)
@@ -47,10 +45,8 @@ def footprint_adjoint_entry(
     e,
     offset,
     offset_uvs,
-    width,
-    height,
     vertices,
-    pixel: ti.template(),
+    place: ti.template(),
     face: ti.template(),
     triangles: ti.template(),
     screen: ti.template(),
@@ -61,7 +57,7 @@ def footprint_adjoint_entry(
     part_uvs: ti.template(),
     atomic: ti.template(),
 ):
-    view, x, y = pixel_place(pixel[e], width, height)
+    view, x, y = pixel_place(place, e)
     ids = corner_rows(triangles, face[e], view * vertices)
     c0, c1, c2 = corner(screen, ids[0], x, y), corner(screen, ids[1], x, y), corner(screen, ids[2], x, y)
     a0, a1, a2 = planes(c0, c1, c2)
@@ -100,10 +96,8 @@ def footprint_adjoint(
     rows: ti.i32,
     rows_uvs: ti.i32,
     entries: ti.i32,
-    width: ti.i32,
-    height: ti.i32,
     vertices: ti.i32,
-    pixel: A1,
+    place: A1,
     face: A1,
     triangles: A2,
     screen: A2,
@@ -119,7 +113,7 @@ def footprint_adjoint(
         for e in range(entries):
             if corners[face[e], 0] >= 0:
                 footprint_adjoint_entry(
-                    e, 0, 0, width, height, vertices, pixel, face, triangles, screen, corners, uvs, grad, part,
+                    e, 0, 0, vertices, place, face, triangles, screen, corners, uvs, grad, part,
                     part_uvs, True,
                 )  # fmt: skip
     else:
@@ -128,6 +122,6 @@ def footprint_adjoint(
             for e in range(p * entries // chunks, (p + 1) * entries // chunks):
                 if corners[face[e], 0] >= 0:
                     footprint_adjoint_entry(
-                        e, p * rows, p * rows_uvs, width, height, vertices, pixel, face, triangles, screen, corners,
+                        e, p * rows, p * rows_uvs, vertices, place, face, triangles, screen, corners,
                         uvs, grad, part, part_uvs, False,
                     )  # fmt: skip

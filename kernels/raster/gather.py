@@ -71,21 +71,17 @@ def clipped_adjoint(a, w, s, g):
 
 
 @ti.func
-def pixel_place(pixel, width, height):
-    """View, and centre of a pixel (columns to the right, rows down)."""
-    view = pixel // (width * height)
-    within = pixel % (width * height)
-    return view, within % width + 0.5, within // width + 0.5
+def pixel_place(place: ti.template(), e):
+    """View of an entry, and its pixel's centre (column, row); place [n * 3] is view, row, column."""
+    return place[3 * e], place[3 * e + 2] + 0.5, place[3 * e + 1] + 0.5
 
 
 @ti.kernel
 def barycentrics(
     entries: ti.i32,
-    width: ti.i32,
-    height: ti.i32,
     vertices: ti.i32,
     clip: ti.i32,
-    pixel: A1,
+    place: A1,
     face: A1,
     triangles: A2,
     screen: A2,
@@ -93,7 +89,7 @@ def barycentrics(
 ):
     """bary [n, 3]: perspective-correct barycentrics of each entry's pixel centre."""
     for e in range(entries):
-        view, x, y = pixel_place(pixel[e], width, height)
+        view, x, y = pixel_place(place, e)
         ids = corner_rows(triangles, face[e], view * vertices)
         c0, c1, c2 = corner(screen, ids[0], x, y), corner(screen, ids[1], x, y), corner(screen, ids[2], x, y)
         a0, a1, a2 = planes(c0, c1, c2)
@@ -110,11 +106,9 @@ def barycentrics(
 def barycentrics_adjoint_entry(
     e,
     offset,
-    width,
-    height,
     vertices,
     clip,
-    pixel: ti.template(),
+    place: ti.template(),
     face: ti.template(),
     triangles: ti.template(),
     screen: ti.template(),
@@ -122,7 +116,7 @@ def barycentrics_adjoint_entry(
     part: ti.template(),
     atomic: ti.template(),
 ):
-    view, x, y = pixel_place(pixel[e], width, height)
+    view, x, y = pixel_place(place, e)
     ids = corner_rows(triangles, face[e], view * vertices)
     c0, c1, c2 = corner(screen, ids[0], x, y), corner(screen, ids[1], x, y), corner(screen, ids[2], x, y)
     a0, a1, a2 = planes(c0, c1, c2)
@@ -151,11 +145,9 @@ def barycentrics_adjoint(
     chunks: ti.i32,
     rows: ti.i32,
     entries: ti.i32,
-    width: ti.i32,
-    height: ti.i32,
     vertices: ti.i32,
     clip: ti.i32,
-    pixel: A1,
+    place: A1,
     face: A1,
     triangles: A2,
     screen: A2,
@@ -166,15 +158,13 @@ def barycentrics_adjoint(
     """Scatters into part [chunks * rows * 4], rows = views * V."""
     if ti.static(atomic):
         for e in range(entries):
-            barycentrics_adjoint_entry(
-                e, 0, width, height, vertices, clip, pixel, face, triangles, screen, grad_bary, part, True
-            )
+            barycentrics_adjoint_entry(e, 0, vertices, clip, place, face, triangles, screen, grad_bary, part, True)
     else:
         ti.loop_config(block_dim=1)
         for p in range(chunks):
             for e in range(p * entries // chunks, (p + 1) * entries // chunks):
                 barycentrics_adjoint_entry(
-                    e, p * rows, width, height, vertices, clip, pixel, face, triangles, screen, grad_bary, part, False
+                    e, p * rows, vertices, clip, place, face, triangles, screen, grad_bary, part, False
                 )
 
 
@@ -195,9 +185,8 @@ def interpolate(entries: ti.i32, channels: ti.i32, face: A1, corners: A2, attrib
 def interpolate_by_view(
     entries: ti.i32,
     channel: ti.i32,
-    pixels: ti.i32,
     vertices: ti.i32,
-    pixel: A1,
+    place: A1,
     face: A1,
     triangles: A2,
     attribute: A2,
@@ -206,7 +195,7 @@ def interpolate_by_view(
 ):
     """As `interpolate` for one channel of an attribute [views * V, C] that differs from view to view (depth)."""
     for e in range(entries):
-        base = pixel[e] // pixels * vertices
+        base = place[3 * e] * vertices
         value = bary[e, 0] * 0.0
         for k in ti.static(range(3)):
             value += bary[e, k] * attribute[base + triangles[face[e], k], channel]
@@ -240,10 +229,9 @@ def interpolate_adjoint(
     entries: ti.i32,
     channels: ti.i32,
     first: ti.i32,
-    pixels: ti.i32,
     vertices: ti.i32,
     scatter: ti.i32,
-    pixel: A1,
+    place: A1,
     face: A1,
     corners: A2,
     attribute: A2,
@@ -259,7 +247,7 @@ def interpolate_adjoint(
     """
     if ti.static(atomic):
         for e, c in ti.ndrange(entries, channels):
-            base = pixel[e] // pixels * vertices
+            base = place[3 * e] * vertices
             interpolate_adjoint_channel(
                 e, c, 0, stride, base, first, face, corners, attribute, bary, grad_out, grad_bary, part, scatter, True
             )
@@ -267,7 +255,7 @@ def interpolate_adjoint(
         ti.loop_config(block_dim=1)
         for p in range(chunks):
             for e in range(p * entries // chunks, (p + 1) * entries // chunks):
-                base = pixel[e] // pixels * vertices
+                base = place[3 * e] * vertices
                 for c in range(channels):
                     interpolate_adjoint_channel(
                         e, c, p * rows, stride, base, first, face, corners, attribute, bary, grad_out, grad_bary, part,

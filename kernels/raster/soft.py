@@ -9,6 +9,7 @@ import taichi as ti
 
 from ..accumulate import add
 from .find import TILE, edge_terms, edge_value
+from .gather import pixel_place
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
@@ -231,24 +232,26 @@ def count_rows(rows: ti.i32, width: ti.i32, count: A1, row_start: A1):
 
 @ti.kernel
 def list_entries(
-    rows: ti.i32,
+    views: ti.i32,
     width: ti.i32,
+    height: ti.i32,
     limit: ti.i32,
     count: A1,
     face: A1,
     row_start: A1,
-    pixel: A1,
+    place: A1,
     entry_face: A1,
     pixel_start: A1,
 ):
     """Entries in scan order, nearest first within a pixel: pixel_start [pixels + 1] delimits each pixel's."""
+    rows = views * height
     for row in range(rows):
-        entry = row_start[row]
+        entry, view, line = row_start[row], row // height, row % height
         for column in range(width):
             p = row * width + column
             pixel_start[p] = entry
             for k in range(count[p]):
-                pixel[entry] = p
+                place[3 * entry], place[3 * entry + 1], place[3 * entry + 2] = view, line, column
                 entry_face[entry] = face[p * limit + k]
                 entry += 1
         if row == rows - 1:
@@ -256,11 +259,10 @@ def list_entries(
 
 
 @ti.func
-def corners_around(pixel, width, height, f, vertices, triangles: ti.template(), screen: ti.template()):
-    """Vertex rows and screen corners of triangle f relative to the pixel's centre."""
-    view, within = pixel // (width * height), pixel % (width * height)
+def corners_around(e, place: ti.template(), f, vertices, triangles: ti.template(), screen: ti.template()):
+    """Vertex rows, the pixel's centre, and screen corners of triangle f relative to it."""
+    view, cx, cy = pixel_place(place, e)
     ids = ti.Vector([triangles[f, k] + view * vertices for k in ti.static(range(3))])
-    cx, cy = within % width + 0.5, within // width + 0.5
     x = ti.Vector([screen[ids[k], 0] / screen[ids[k], 2] - cx for k in ti.static(range(3))])
     y = ti.Vector([screen[ids[k], 1] / screen[ids[k], 2] - cy for k in ti.static(range(3))])
     return ids, cx, cy, x, y
@@ -269,12 +271,10 @@ def corners_around(pixel, width, height, f, vertices, triangles: ti.template(), 
 @ti.kernel
 def probability(
     entries: ti.i32,
-    width: ti.i32,
-    height: ti.i32,
     vertices: ti.i32,
     mode: ti.i32,
     sharpness: float,
-    pixel: A1,
+    place: A1,
     face: A1,
     triangles: A2,
     screen: A2,
@@ -282,7 +282,7 @@ def probability(
 ):
     """out [n, 1] = sigmoid(sharpness * signed squared distance); 1 inside and 0 outside where mode is HARD."""
     for e in range(entries):
-        _ids, _cx, _cy, x, y = corners_around(pixel[e], width, height, face[e], vertices, triangles, screen)
+        _ids, _cx, _cy, x, y = corners_around(e, place, face[e], vertices, triangles, screen)
         distance, inside = signed_distance(x, y, mode)
         value = 1.0 / (1.0 + ti.exp(-distance * sharpness))
         if mode == HARD:
@@ -294,12 +294,10 @@ def probability(
 def probability_adjoint_entry(
     e,
     offset,
-    width,
-    height,
     vertices,
     mode,
     sharpness,
-    pixel: ti.template(),
+    place: ti.template(),
     face: ti.template(),
     triangles: ti.template(),
     screen: ti.template(),
@@ -311,7 +309,7 @@ def probability_adjoint_entry(
     value = out[e, 0]
     g = grad_out[e, 0] * value * (1.0 - value) * sharpness
     if g != 0.0:
-        ids, cx, cy, x, y = corners_around(pixel[e], width, height, face[e], vertices, triangles, screen)
+        ids, cx, cy, x, y = corners_around(e, place, face[e], vertices, triangles, screen)
         b, area = screen_barycentrics(x, y)
         low = b.min()
         gx, gy = ti.Vector.zero(float, 3), ti.Vector.zero(float, 3)
@@ -353,12 +351,10 @@ def probability_adjoint(
     chunks: ti.i32,
     rows: ti.i32,
     entries: ti.i32,
-    width: ti.i32,
-    height: ti.i32,
     vertices: ti.i32,
     mode: ti.i32,
     sharpness: float,
-    pixel: A1,
+    place: A1,
     face: A1,
     triangles: A2,
     screen: A2,
@@ -373,12 +369,10 @@ def probability_adjoint(
             probability_adjoint_entry(
                 e,
                 0,
-                width,
-                height,
                 vertices,
                 mode,
                 sharpness,
-                pixel,
+                place,
                 face,
                 triangles,
                 screen,
@@ -392,6 +386,6 @@ def probability_adjoint(
         for p in range(chunks):
             for e in range(p * entries // chunks, (p + 1) * entries // chunks):
                 probability_adjoint_entry(
-                    e, p * rows, width, height, vertices, mode, sharpness, pixel, face, triangles, screen, out,
+                    e, p * rows, vertices, mode, sharpness, place, face, triangles, screen, out,
                     grad_out, part, False,
                 )  # fmt: skip

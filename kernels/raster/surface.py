@@ -20,8 +20,7 @@ def facing(normal, eye: ti.template(), view, point):
 @ti.kernel
 def surface(
     entries: ti.i32,
-    pixels: ti.i32,
-    pixel: A1,
+    place: A1,
     face: A1,
     triangles: A2,
     positions: A2,
@@ -41,7 +40,7 @@ def surface(
     eye[:3] - eye[3] * position.
     """
     for e in range(entries):
-        f, camera = face[e], pixel[e] // pixels
+        f, camera = face[e], place[3 * e]
         p0 = load3(positions, triangles[f, 0])
         p1 = load3(positions, triangles[f, 1])
         p2 = load3(positions, triangles[f, 2])
@@ -110,8 +109,7 @@ def surface_adjoint(
     rows: ti.i32,
     rows_normals: ti.i32,
     entries: ti.i32,
-    pixels: ti.i32,
-    pixel: A1,
+    place: A1,
     face: A1,
     triangles: A2,
     positions: A2,
@@ -130,7 +128,7 @@ def surface_adjoint(
     """From the buffer's gradients: adds to grad_bary, part_positions [chunks * rows * 3] and part_normals."""
     if ti.static(atomic):
         for e in range(entries):
-            f, camera = face[e], pixel[e] // pixels
+            f, camera = face[e], place[3 * e]
             g_point = position.grad[e] - eye[camera, 3] * view.grad[e]
             surface_adjoint_entry(
                 e, 0, 0, camera, f, triangles, positions, normal_corners, normals, eye, bary, g_point,
@@ -140,7 +138,7 @@ def surface_adjoint(
         ti.loop_config(block_dim=1)
         for p in range(chunks):
             for e in range(p * entries // chunks, (p + 1) * entries // chunks):
-                f, camera = face[e], pixel[e] // pixels
+                f, camera = face[e], place[3 * e]
                 g_point = position.grad[e] - eye[camera, 3] * view.grad[e]
                 surface_adjoint_entry(
                     e, p * rows, p * rows_normals, camera, f, triangles, positions, normal_corners, normals, eye, bary,
@@ -153,8 +151,7 @@ def eye_adjoint(
     chunks: ti.i32,
     views: ti.i32,
     entries: ti.i32,
-    pixels: ti.i32,
-    pixel: A1,
+    place: A1,
     position: ti.template(),
     view: ti.template(),
     part: A1,
@@ -164,7 +161,7 @@ def eye_adjoint(
     ti.loop_config(block_dim=block)
     for p in range(chunks):
         for e in range(p * entries // chunks, (p + 1) * entries // chunks):
-            camera, g = pixel[e] // pixels, view.grad[e]
+            camera, g = place[3 * e], view.grad[e]
             slot = (p * views + camera) * 4
             for k in ti.static(range(3)):
                 part[slot + k] = part[slot + k] + g[k]

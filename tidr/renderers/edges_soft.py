@@ -165,20 +165,20 @@ class SoftFrame:
         return weight, rest
 
     def _probability(self) -> Array:
-        entries, views, screen = self.entries, self.views, self.entries.screen
+        entries, screen = self.entries, self.entries.screen
         out = Array((entries.capacity, 1))
-        shape = (views.width, views.height, self.world.positions.rows, self.mode, self.sharpness)
-        pixel, face, triangles = entries.pixel.ndarray, entries.face.ndarray, self.world.pack.triangles
+        shape = (self.world.positions.rows, self.mode, self.sharpness)
+        place, face, triangles = entries.place.ndarray, entries.face.ndarray, self.world.pack.triangles
 
         def forward() -> None:
-            kernels.probability(entries.count, *shape, pixel, face, triangles, screen.value, out.value)
+            kernels.probability(entries.count, *shape, place, face, triangles, screen.value, out.value)
 
         def backward() -> None:
             if not needs(screen) or self.mode == kernels.HARD:
                 return
             part = entries.scatter_target(screen.rows, 4)
             kernels.probability_adjoint(
-                runtime.chunks(), screen.rows, entries.count, *shape, pixel, face, triangles, screen.value, out.value,
+                runtime.chunks(), screen.rows, entries.count, *shape, place, face, triangles, screen.value, out.value,
                 out.grad, part.ndarray, not runtime.on_cpu(),
             )  # fmt: skip
             collect(part, screen)
@@ -208,12 +208,12 @@ class SoftFrame:
         find_kernels.scan(rows + 1, row_start.ndarray)
         total = int(row_start.ndarray[rows])
         capacity = self._capacity(total)
-        pixel, entry_face = Buffer((capacity,), "int"), Buffer((capacity,), "int")
+        place, entry_face = Buffer((3 * capacity,), "int"), Buffer((capacity,), "int")
         kernels.list_entries(
-            rows, views.width, limit, count.ndarray, face.ndarray, row_start.ndarray, pixel.ndarray, entry_face.ndarray,
-            pixel_start.ndarray,
+            views.count, views.width, views.height, limit, count.ndarray, face.ndarray, row_start.ndarray,
+            place.ndarray, entry_face.ndarray, pixel_start.ndarray,
         )  # fmt: skip
-        return Entries(total, capacity, pixel, entry_face, views, world, screen, clip=1), pixel_start
+        return Entries(total, capacity, place, entry_face, views, world, screen, clip=1), pixel_start
 
     def _capacity(self, total: int) -> int:
         """Room for the entries: at least two a pixel, doubled when outgrown and kept, so that a fit stops growing."""

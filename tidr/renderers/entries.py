@@ -18,7 +18,7 @@ from .views import Views
 
 @dataclass
 class Entries:
-    """`count` entries in scan order; pixel [n] counts rows of all views, face [n] is the packed triangle.
+    """`count` entries in scan order; place [n * 3] is view, row and column, face [n] the packed triangle.
 
     clip: 1 where an entry's pixel may lie outside its triangle (soft edges). `screen` [B * V, 4] is what the projection
     made of the packed vertices.
@@ -26,7 +26,7 @@ class Entries:
 
     count: int
     capacity: int
-    pixel: Buffer
+    place: Buffer
     face: Buffer
     views: Views
     world: World
@@ -72,20 +72,20 @@ def project_vertices(world: World, views: Views) -> Array:
 def barycentrics(entries: Entries) -> Array:
     """[n, 3] perspective-correct barycentrics of every entry."""
     bary = Array((entries.capacity, 3))
-    views, screen, triangles = entries.views, entries.screen, entries.world.pack.triangles
+    screen, triangles = entries.screen, entries.world.pack.triangles
     vertices = entries.world.positions.rows
 
     def forward() -> None:
         kernels.barycentrics(
-            entries.count, views.width, views.height, vertices, entries.clip, entries.pixel.ndarray,
+            entries.count, vertices, entries.clip, entries.place.ndarray,
             entries.face.ndarray, triangles, screen.value, bary.value,
         )  # fmt: skip
 
     def backward() -> None:
         part = entries.scatter_target(screen.rows, 4)
         kernels.barycentrics_adjoint(
-            runtime.chunks(), screen.rows, entries.count, views.width, views.height, vertices, entries.clip,
-            entries.pixel.ndarray, entries.face.ndarray, triangles, screen.value, bary.grad, part.ndarray,
+            runtime.chunks(), screen.rows, entries.count, vertices, entries.clip,
+            entries.place.ndarray, entries.face.ndarray, triangles, screen.value, bary.grad, part.ndarray,
             not runtime.on_cpu(),
         )  # fmt: skip
         collect(part, screen)
@@ -97,7 +97,6 @@ def barycentrics(entries: Entries) -> Array:
 def interpolated(entries: Entries, bary: Array, attribute: Array, corners) -> Array:
     """[n, C] attribute (rows indexed by corners [F, 3]) at every entry."""
     out = Array((entries.capacity, attribute.channels))
-    pixels = entries.views.width * entries.views.height
 
     def forward() -> None:
         kernels.interpolate(
@@ -107,8 +106,8 @@ def interpolated(entries: Entries, bary: Array, attribute: Array, corners) -> Ar
     def backward() -> None:
         part = entries.scatter_target(attribute.rows, attribute.channels)
         kernels.interpolate_adjoint(
-            runtime.chunks(), attribute.rows, attribute.channels, entries.count, attribute.channels, 0, pixels, 0, 1,
-            entries.pixel.ndarray,
+            runtime.chunks(), attribute.rows, attribute.channels, entries.count, attribute.channels, 0, 0, 1,
+            entries.place.ndarray,
             entries.face.ndarray, corners, attribute.value, bary.value, out.grad, bary.grad, part.ndarray,
             not runtime.on_cpu(),
         )  # fmt: skip
@@ -121,18 +120,18 @@ def interpolated(entries: Entries, bary: Array, attribute: Array, corners) -> Ar
 def depths(entries: Entries, bary: Array) -> Array:
     """[n, 1] distance along the camera axis at every entry."""
     out, screen, pack = Array((entries.capacity, 1)), entries.screen, entries.world.pack
-    pixels, vertices = entries.views.width * entries.views.height, entries.world.positions.rows
-    pixel, face = entries.pixel.ndarray, entries.face.ndarray
+    vertices = entries.world.positions.rows
+    place, face = entries.place.ndarray, entries.face.ndarray
 
     def forward() -> None:
         kernels.interpolate_by_view(
-            entries.count, 3, pixels, vertices, pixel, face, pack.triangles, screen.value, bary.value, out.value
+            entries.count, 3, vertices, place, face, pack.triangles, screen.value, bary.value, out.value
         )
 
     def backward() -> None:
         part = entries.scatter_target(screen.rows, 4)
         kernels.interpolate_adjoint(
-            runtime.chunks(), screen.rows, 4, entries.count, 1, 3, pixels, vertices, 1, pixel, face, pack.triangles,
+            runtime.chunks(), screen.rows, 4, entries.count, 1, 3, vertices, 1, place, face, pack.triangles,
             screen.value, bary.value, out.grad, bary.grad, part.ndarray, not runtime.on_cpu(),
         )  # fmt: skip
         collect(part, screen)

@@ -136,7 +136,6 @@ class HardFrame:
         out = self._empty(values.channels)
         behind = Array((1, values.channels), needs_grad=False)
         behind.set(np.zeros(values.channels) if background is None else background)
-        entries = self.entries
 
         def forward() -> None:
             blend_kernels.values_to_pixels(
@@ -145,7 +144,7 @@ class HardFrame:
 
         def backward() -> None:
             blend_kernels.values_to_pixels_adjoint(
-                entries.count, out.channels, entries.pixel.ndarray, out.grad, values.grad
+                out.rows, out.channels, self.found.pixel_entry.ndarray, out.grad, values.grad
             )
 
         run(Operation(forward, backward, [values], [out], "to pixels"))

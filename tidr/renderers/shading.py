@@ -86,7 +86,7 @@ class Surface:
     def fill(self) -> None:
         entries, world, views, buffer = self.entries, self.entries.world, self.entries.views, self.buffer()
         kernels.surface(
-            entries.count, views.width * views.height, entries.pixel.ndarray, entries.face.ndarray,
+            entries.count, entries.place.ndarray, entries.face.ndarray,
             world.pack.triangles, world.positions.value, world.pack.normal_corners, world.normals.value,
             views.eye.value, world.pack.face_material, self.bary.value, buffer.position, buffer.normal, buffer.view,
             buffer.material,
@@ -96,13 +96,12 @@ class Surface:
     def scatter(self) -> None:
         """From the columns' gradients to barycentrics, positions, normals and eye."""
         entries, world, views, buffer = self.entries, self.entries.world, self.entries.views, self.buffer()
-        pixels = views.width * views.height
         if needs(self.bary) or needs(world.positions) or needs(world.normals):
             to_positions = entries.scatter_target(world.positions.rows, 3)
             to_normals = entries.scatter_target(world.normals.rows, 3)
             kernels.surface_adjoint(
-                runtime.chunks(), world.positions.rows, world.normals.rows, entries.count, pixels,
-                entries.pixel.ndarray, entries.face.ndarray,
+                runtime.chunks(), world.positions.rows, world.normals.rows, entries.count,
+                entries.place.ndarray, entries.face.ndarray,
                 world.pack.triangles, world.positions.value, world.pack.normal_corners, world.normals.value,
                 views.eye.value, self.bary.value, buffer.position, buffer.normal, buffer.view, self.bary.grad,
                 to_positions.ndarray, to_normals.ndarray, not runtime.on_cpu(),
@@ -113,7 +112,7 @@ class Surface:
             chunks = runtime.reduction_chunks()
             part = entries.scatter_target(views.count, 4, chunks)
             kernels.eye_adjoint(
-                chunks, views.count, entries.count, pixels, entries.pixel.ndarray, buffer.position, buffer.view,
+                chunks, views.count, entries.count, entries.place.ndarray, buffer.position, buffer.view,
                 part.ndarray,
                 runtime.chunk_block(),
             )  # fmt: skip
@@ -279,7 +278,7 @@ class Shading:
         entries, world, buffer = self.entries, self.entries.world, self.surface.buffer()
         scratch = Buffer((entries.capacity, 4))
         footprint_kernels.footprint(
-            entries.count, entries.views.width, entries.views.height, world.positions.rows, entries.pixel.ndarray,
+            entries.count, world.positions.rows, entries.place.ndarray,
             entries.face.ndarray, world.pack.triangles, entries.screen.value, world.pack.uv_corners, world.uvs.value,
             scratch.ndarray,
         )  # fmt: skip
@@ -292,10 +291,10 @@ class Shading:
         to_screen = entries.scatter_target(entries.screen.rows, 4)
         to_uvs = entries.scatter_target(world.uvs.rows, 2)
         footprint_kernels.footprint_adjoint(
-            runtime.chunks(), entries.screen.rows, world.uvs.rows, entries.count, entries.views.width,
-            entries.views.height, world.positions.rows, entries.pixel.ndarray, entries.face.ndarray,
-            world.pack.triangles, entries.screen.value, world.pack.uv_corners, world.uvs.value, scratch.ndarray,
-            to_screen.ndarray, to_uvs.ndarray, not runtime.on_cpu(),
+            runtime.chunks(), entries.screen.rows, world.uvs.rows, entries.count, world.positions.rows,
+            entries.place.ndarray, entries.face.ndarray, world.pack.triangles, entries.screen.value,
+            world.pack.uv_corners, world.uvs.value, scratch.ndarray, to_screen.ndarray, to_uvs.ndarray,
+            not runtime.on_cpu(),
         )  # fmt: skip
         collect(to_screen, entries.screen)
         collect(to_uvs, world.uvs)

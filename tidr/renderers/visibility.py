@@ -38,11 +38,18 @@ def find(world: World, views: Views, screen: Array, cull_back: bool) -> Found:
     kernels.count_entries(rows, views.width, face.ndarray, row_start.ndarray)
     kernels.scan(rows + 1, row_start.ndarray)
     count = int(row_start.ndarray[rows])
-    pixel, entry_face, pixel_entry = (Buffer((pixels,), "int") for _ in range(3))
+    place, entry_face, pixel_entry = (Buffer((size,), "int") for size in (3 * pixels, pixels, pixels))
     kernels.list_entries(
-        rows, views.width, face.ndarray, row_start.ndarray, pixel.ndarray, entry_face.ndarray, pixel_entry.ndarray
+        views.count,
+        views.width,
+        views.height,
+        face.ndarray,
+        row_start.ndarray,
+        place.ndarray,
+        entry_face.ndarray,
+        pixel_entry.ndarray,
     )
-    entries = Entries(count, pixels, pixel, entry_face, views, world, screen)
+    entries = Entries(count, pixels, place, entry_face, views, world, screen)
     return Found(entries, face, nearest, pixel_entry)
 
 
