@@ -342,8 +342,8 @@ def test_the_footprint_of_a_pixel_is_the_slope_of_uv(f64):
     entries = find(world, views, screen, False).entries
     out = Buffer((entries.capacity, 4))
     footprint(
-        entries.count, world.positions.rows, entries.place.ndarray, entries.face.ndarray, packed.triangles, screen.value,
-        packed.uv_corners, world.uvs.value, out.ndarray,
+        entries.count, world.positions.rows, entries.place.ndarray, entries.face.ndarray, packed.triangles,
+        screen.value, packed.uv_corners, world.uvs.value, out.ndarray,
     )  # fmt: skip
     _, row, column = entries.place.ndarray.to_numpy()[: 3 * entries.count].reshape(-1, 3).T
     pixel, face = row * 32 + column, entries.face.ndarray.to_numpy()[: entries.count]
