@@ -27,7 +27,7 @@ from tidr.runtime import taichi
 EYE, FOV_Y_DEGREES = np.array([1.2, 0.9, 2.6]), 40.0
 TO_LIGHT = np.array([0.5, 0.8, 0.6]) / np.linalg.norm([0.5, 0.8, 0.6])
 REPETITIONS = 15
-LEARNING_RATE = 0.05
+LEARNING_RATE, VIEWS_PER_TURN = 0.3, 4
 
 
 def bumpy_icosphere(level: int) -> tuple[np.ndarray, np.ndarray]:
@@ -93,10 +93,10 @@ def soft_times(level: int, size: int = 256) -> dict[str, float]:
     return {"forward_backward_ms": median_ms(both)}
 
 
-def silhouette_fit(obj: Path, views: int = 20, size: int = 128, iterations: int = 300) -> dict[str, float]:
-    """Sphere to model from silhouettes, two views a turn, as the rival's fit; seconds until the mean IoU passes a mark.
+def silhouette_fit(obj: Path, views: int = 20, size: int = 128, iterations: int = 120) -> dict[str, float]:
+    """Sphere to model from the rival's silhouettes, by our recipe; seconds until the mean IoU passes a mark.
 
-    Compilation counts, checks of the IoU do not.
+    Compilation counts (what drawing the targets compiles does not), checks of the IoU do not.
     """
     from tidr.files.mesh import read_mesh
 
@@ -116,23 +116,22 @@ def silhouette_fit(obj: Path, views: int = 20, size: int = 128, iterations: int 
     model.add_node("model", tidr.Node(tidr.Mesh(vertices, data.faces)))
     fine = tidr.render(model, cameras, hard, 8 * size, 8 * size).alpha.numpy()
     soft = fine.reshape(views, size, 8, size, 8, 1).mean((2, 4))
-    masks = [Array.of(each, needs_grad=False) for each in soft]
     ball, faces = tidr.icosphere(4)
     scene = tidr.Scene()
-    node = scene.add_node("ball", tidr.Node(tidr.Mesh(ball, faces)))
+    node = scene.add_node("ball", tidr.Node(tidr.Mesh(0.8 * ball, faces)))
     parameters = scene.parameters("ball.vertices")
     renderer = tidr.Rasterizer(edges="antialias", channels=("alpha",))
+    batch = Array((VIEWS_PER_TURN, size, size, 1), needs_grad=False)
     spent, reached, iou = 0.0, {}, 0.0
-    optimizer = None
+    start = time.perf_counter()
+    optimizer = tidr.LargeSteps(node, lr=LEARNING_RATE, lam=4.0)
     for turn in range(iterations):
-        start = time.perf_counter()
-        if optimizer is None:
-            optimizer = tidr.LargeSteps(node, lr=LEARNING_RATE)
-        chosen = np.random.default_rng(turn).permutation(views)[:2]
+        chosen = np.random.default_rng(turn).permutation(views)[:VIEWS_PER_TURN]
+        batch.set(soft[chosen])
+        optimizer.lr = LEARNING_RATE * 0.03 ** (turn / iterations)
         with tidr.Tape(parameters) as tape:
-            for index in chosen:
-                image = tidr.render(scene, cameras[index], renderer)
-                tape.add(tidr.losses.mse(image.alpha, masks[index]), 0.5)
+            image = tidr.render(scene, [cameras[index] for index in chosen], renderer)
+            tape.add(tidr.losses.mse(image.alpha, batch))
         optimizer.step()
         spent += time.perf_counter() - start
         if (turn + 1) % 5 == 0:
@@ -142,8 +141,7 @@ def silhouette_fit(obj: Path, views: int = 20, size: int = 128, iterations: int 
             for mark in (0.8, 0.85, 0.9, 0.92, 0.94, 0.95):
                 if iou >= mark:
                     reached.setdefault(f"seconds_to_iou_{mark}", round(spent, 2))
-            if iou >= 0.955:
-                break
+        start = time.perf_counter()
     return {**reached, "final_iou": iou, "iterations": turn + 1, "ms_per_iteration": spent / (turn + 1) * 1e3}
 
 
