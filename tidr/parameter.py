@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +68,7 @@ class Parameters(Mapping[str, Parameter]):
     def __contains__(self, path: object) -> bool:
         return path in self._items
 
-    def get(self, path: str, default=None):
+    def get(self, path: str, default: Any = None, /) -> Any:
         return self._items.get(path, default)
 
     def __iter__(self) -> Iterator[str]:

@@ -40,6 +40,7 @@ def taichi() -> Any:
     with contextlib.redirect_stdout(io.StringIO()):
         import taichi as ti
 
+    ti.set_logging_level(ti.ERROR)
     return ti
 
 

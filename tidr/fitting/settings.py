@@ -40,14 +40,13 @@ class ParameterSettings:
 class StartSettings:
     """What a node's mesh is replaced by before the fit.
 
-    shape: one of STARTS. resolution: quads along an edge of the cube whose six faces make the sphere, at the end of the
-    fit (it starts coarser). texture: side of the grey albedo texture in texels. centre (world units) and radius:
-    found from the masks of the views when None.
+    shape: one of STARTS. resolution n: the sphere has 20 n^2 triangles. texture: the grey albedo has about texture^2
+    texels. centre and radius (world units): found from the masks of the views when None.
     """
 
     shape: str = "sphere"
-    resolution: int = 24
-    texture: int = 256
+    resolution: int = 16
+    texture: int = 320
     centre: tuple[float, float, float] | None = None
     radius: float | None = None
 
