@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -31,6 +32,7 @@ class Array:
         self.value: Any = self._buffers[0].ndarray
         self.grad: Any = self._buffers[1].ndarray if needs_grad else None
         self.version = 0
+        self._host: tuple[int, np.ndarray] | None = None
 
     @classmethod
     def of(cls, array: np.ndarray, needs_grad: bool = True) -> Array:
@@ -60,6 +62,14 @@ class Array:
     def numpy(self) -> np.ndarray:
         """A copy of the value in this array's shape."""
         return self._download(self.value)
+
+    def host(self) -> np.ndarray:
+        """The value in f64, read only: fetched once until `set` or `touch`; for what is small and often looked at."""
+        if self._host is None or self._host[0] != self.version:
+            copy = self.numpy().astype(np.float64)
+            copy.flags.writeable = False
+            self._host = (self.version, copy)
+        return self._host[1]
 
     def grad_numpy(self) -> np.ndarray:
         """A copy of the gradient in this array's shape."""
@@ -92,3 +102,13 @@ class Array:
         if self.rows * self.channels == 0:
             return np.zeros(self.shape)
         return source.to_numpy().reshape(self.shape)
+
+
+def constant(rows) -> Array:
+    """[R, C] array of given numbers without gradient; uploaded once and shared, so not to be written."""
+    return _constant(runtime.generation(), tuple(tuple(float(number) for number in row) for row in rows))
+
+
+@functools.lru_cache(maxsize=256)
+def _constant(generation: int, rows: tuple[tuple[float, ...], ...]) -> Array:
+    return Array.of(np.array(rows), needs_grad=False)

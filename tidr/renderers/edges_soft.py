@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tidr import runtime
-from tidr.array import Array
+from tidr.array import Array, constant
 from tidr.buffer import Buffer
 from tidr.fitting.tape import Operation, needs, run, unrecorded
 from tidr.kernels.raster import find as find_kernels
@@ -113,8 +113,7 @@ class SoftFrame:
         """[B, H, W, C] of entry values [n, C] under the depth softmax; `background` (zeros when None) behind."""
         out = self._empty(values.channels)
         weight, rest = self.weights()
-        behind = Array((1, values.channels), needs_grad=False)
-        behind.set(np.zeros(values.channels) if background is None else background)
+        behind = constant([(0.0,) * values.channels if background is None else background])
         start = self.pixel_start.ndarray
 
         def forward() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tidr.array import Array
+from tidr.array import Array, constant
 from tidr.errors import SceneError
 from tidr.fitting.tape import Operation, run, unrecorded
 from tidr.kernels.raster import blend as blend_kernels
@@ -134,8 +134,7 @@ class HardFrame:
     def to_pixels(self, values: Array, background=None) -> Array:
         """[B, H, W, C] of entry values [n, C]; `background` (zeros when None) where nothing was hit."""
         out = self._empty(values.channels)
-        behind = Array((1, values.channels), needs_grad=False)
-        behind.set(np.zeros(values.channels) if background is None else background)
+        behind = constant([(0.0,) * values.channels if background is None else background])
 
         def forward() -> None:
             blend_kernels.values_to_pixels(

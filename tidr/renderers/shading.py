@@ -5,6 +5,7 @@ The buffer is one per process and is filled again in the backward pass if anothe
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -70,6 +71,14 @@ class LightSource:
             return cls(shade.DIRECTIONAL, light.direction, light.irradiance)
         assert isinstance(light, PointLight)
         return cls(shade.POINT, light.position, light.intensity)
+
+
+@functools.lru_cache(maxsize=64)
+def _uploaded(generation: int, numbers: tuple[int, ...]) -> Buffer:
+    """Integers on the device, shared by all renders that use the same ones."""
+    buffer = Buffer((len(numbers),), "int")
+    buffer.ndarray.from_numpy(np.array(numbers, np.int32))
+    return buffer
 
 
 class Surface:
@@ -147,9 +156,8 @@ class Shading:
         self.materials: list[Material] = [scene.materials.get(name, default) for name in names]
         types = sorted({material.type for material in self.materials})
         self.families = list(enumerate(types))
-        self.family_of_material = Buffer((len(names),), "int")
-        self.family_of_material.ndarray.from_numpy(
-            np.array([types.index(material.type) for material in self.materials], np.int32)
+        self.family_of_material = _uploaded(
+            runtime.generation(), tuple(types.index(material.type) for material in self.materials)
         )
         self.lights = [LightSource.of(light) for light in scene.lights.values()]
         self.textures: dict[int, TextureLookup] = {}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tidr.array import Array
+from tidr.array import Array, constant
 from tidr.fitting.tape import Operation, needs, run
 from tidr.scene.camera import Camera
 
@@ -21,14 +21,13 @@ class Views:
     def __init__(self, cameras: Sequence[Camera], width: int, height: int) -> None:
         self.count, self.width, self.height = len(cameras), width, height
         self.projection, self.eye = Array((self.count, 16)), Array((self.count, 4))
-        self.table = Array((self.count, 3), needs_grad=False)
+        self.table = constant([(c.kind == "perspective", c.near, c.far) for c in cameras])
         inputs = [parameter for camera in cameras for parameter in camera.parameters().values()]
 
         def forward() -> None:
             matrices, eyes = zip(*(camera.projection(width, height) for camera in cameras), strict=True)
             self.projection.set(np.stack(matrices).reshape(-1, 16))
             self.eye.set(np.stack(eyes))
-            self.table.set([[float(c.kind == "perspective"), c.near, c.far] for c in cameras])
 
         def backward() -> None:
             matrices = self.projection.grad_numpy().astype(np.float64).reshape(-1, 4, 4)

@@ -111,8 +111,8 @@ class Camera:
     def camera_to_world(self) -> np.ndarray:
         """[4, 4] pose in OpenGL axes."""
         matrix = np.eye(4)
-        matrix[:3, :3] = rotation_from_quaternion(self.rotation.numpy().astype(np.float64))
-        matrix[:3, 3] = self.position.numpy()
+        matrix[:3, :3] = rotation_from_quaternion(self.rotation.host())
+        matrix[:3, 3] = self.position.host()
         return matrix
 
     def parameters(self) -> dict[str, Parameter]:
@@ -133,8 +133,8 @@ class Camera:
             [4, 4] matrix that takes (x, y, z, 1) in world space to (column * w, row * w, w, depth), and the eye [4]:
             the vector from a point p to the camera is eye[:3] - eye[3] * p.
         """
-        rotation = rotation_from_quaternion(self.rotation.numpy().astype(np.float64))
-        position = self.position.numpy().astype(np.float64)
+        rotation = rotation_from_quaternion(self.rotation.host())
+        position = self.position.host()
         axes = self._screen_axes(width, height)
         matrix = np.zeros((4, 4))
         matrix[:, :3] = axes[:, :3] @ rotation.T
@@ -146,9 +146,9 @@ class Camera:
         self, width: int, height: int, gradient: np.ndarray, to_eye: np.ndarray
     ) -> dict[str, np.ndarray]:
         """Gradients of this camera's parameters from dL/dmatrix [4, 4] and dL/deye [4]."""
-        quaternion = self.rotation.numpy().astype(np.float64)
+        quaternion = self.rotation.host()
         rotation = rotation_from_quaternion(quaternion)
-        position = self.position.numpy().astype(np.float64)
+        position = self.position.host()
         axes = self._screen_axes(width, height)
         to_linear = gradient[:, :3] - np.outer(gradient[:, 3], position)
         to_position = -(axes[:, :3] @ rotation.T).T @ gradient[:, 3]
@@ -172,8 +172,8 @@ class Camera:
     def _screen_axes(self, width: int, height: int) -> np.ndarray:
         """[4, 4] camera space (OpenGL axes) to (column * w, row * w, w, depth)."""
         scale = np.array([width / self.width, height / self.height])
-        fx, fy = self.focal.numpy().astype(np.float64) * scale
-        cx, cy = self.principal_point.numpy().astype(np.float64) * scale
+        fx, fy = self.focal.host() * scale
+        cx, cy = self.principal_point.host() * scale
         if self.kind == "perspective":
             return np.array([[fx, 0, -cx, 0], [0, -fy, -cy, 0], [0, 0, -1, 0], [0, 0, -1, 0]], np.float64)
         return np.array([[fx, 0, 0, cx], [0, -fy, 0, cy], [0, 0, 0, 1], [0, 0, -1, 0]], np.float64)

@@ -82,7 +82,7 @@ class Node:
 
     def local_matrix(self) -> np.ndarray:
         """[4, 4] local-to-parent."""
-        return compose(*(p.numpy().astype(np.float64) for p in self.transform_parameters().values()))
+        return compose(*(p.host() for p in self.transform_parameters().values()))
 
 
 class Scene:
@@ -188,7 +188,7 @@ class Scene:
                 upward = gradient @ node.local_matrix().T
                 waiting[node.parent] = waiting.get(node.parent, 0) + upward
                 gradient = worlds[node.parent].T @ gradient
-            rotation, scale = node.rotation.numpy().astype(np.float64), node.scale.numpy().astype(np.float64)
+            rotation, scale = node.rotation.host(), node.scale.host()
             found[node.name] = compose_adjoint(rotation, scale, gradient)
         return found
 
