@@ -20,7 +20,7 @@ from tidr.fitting import losses
 from tidr.fitting.fit import fit, fit_from_settings
 from tidr.fitting.loop import FitError, Watcher
 from tidr.fitting.optimizers import Adam
-from tidr.fitting.settings import FitSettings, ParameterSettings, StartSettings, checked
+from tidr.fitting.settings import LOSSES, MESH_LOSSES, FitSettings, ParameterSettings, StartSettings, checked
 from tidr.fitting.start import place, sphere_atlas, texture_size
 from tidr.fitting.views import Views, schedule
 from tidr.scene.topology import Topology
@@ -266,6 +266,23 @@ def test_masks_tell_where_the_thing_is(f32):
     assert 0.7 < radius < 0.9
     with pytest.raises(SceneError, match="do not tell"):
         place(toy_cameras()[:1], masks[:1])
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_moves_what_it_is_about(f32, name):
+    scene = toy_scene(radius=0.6, colour=(0.2, 0.5, 0.6))
+    chosen = scene.parameters("ball.vertices", "paint.albedo")
+    colours = "alpha" not in name and "silhouette" not in name and name not in MESH_LOSSES
+    params = chosen if colours else chosen.select("ball.vertices")
+    result = fit(scene, toy_views(), params, losses=[name], optimizer=Adam(params, 1e-3), steps=3)
+    assert result.columns[2] == name
+    assert np.isfinite(result.losses).all()
+    assert all(parameter.grad_numpy().any() for parameter in params.values())
+
+
+def test_losses_of_a_mesh_need_a_mesh_that_is_fitted(f32):
+    with pytest.raises(SceneError, match="no mesh is fitted"):
+        fit(toy_scene(), toy_views(), "paint.albedo", losses={"mse": 1.0, "laplacian": 0.1}, steps=1)
 
 
 @pytest.mark.parametrize(
