@@ -15,17 +15,15 @@ A2 = ti.types.ndarray(ndim=2)
 
 
 @ti.func
-def side(screen: ti.template(), a, b, c):
-    """Sign of the turn a-b-c on the screen; with corners behind the camera, of the plane through eye, a and b."""
-    wa, wb, wc = screen[a, 2], screen[b, 2], screen[c, 2]
+def turn(a, b, c):
+    """Sign of the turn a-b-c of homogeneous pixels; with corners behind the camera, of the plane by eye, a and b."""
     result = 0.0
-    if wa > 0.0 and wb > 0.0 and wc > 0.0:
-        x, y = screen[a, 0] / wa, screen[a, 1] / wa
-        bx, by = screen[b, 0] / wb - x, screen[b, 1] / wb - y
-        cx, cy = screen[c, 0] / wc - x, screen[c, 1] / wc - y
-        result = bx * cy - by * cx
+    if a[2] > 0.0 and b[2] > 0.0 and c[2] > 0.0:
+        # (b/wb - a/wa) x (c/wc - a/wa), times the positive wa^2 wb wc
+        u, v = b * a[2] - a * b[2], c * a[2] - a * c[2]
+        result = u[0] * v[1] - u[1] * v[0]
     else:
-        result = load3(screen, a).cross(load3(screen, b)).dot(load3(screen, c))
+        result = a.cross(b).dot(c)
     return result
 
 
@@ -39,11 +37,11 @@ def silhouettes(views: ti.i32, vertices: ti.i32, faces: ti.i32, triangles: A2, o
         for view in range(views):
             base = view * vertices
             bits = 0
-            ids = ti.Vector([triangles[f, k] + base for k in ti.static(range(3))])
-            own = side(screen, ids[0], ids[1], ids[2])
-            for k in range(3):
+            corners = [load3(screen, triangles[f, k] + base) for k in ti.static(range(3))]
+            own = turn(corners[0], corners[1], corners[2])
+            for k in ti.static(range(3)):
                 o = opposite[f, k]
-                if o < 0 or own * side(screen, ids[(k + 1) % 3], ids[(k + 2) % 3], o + base) > 0.0:
+                if o < 0 or own * turn(corners[(k + 1) % 3], corners[(k + 2) % 3], load3(screen, o + base)) > 0.0:
                     bits |= 1 << k
             flags[view * faces + f] = bits
 
@@ -92,6 +90,14 @@ def share(
     return alpha, code
 
 
+@ti.func
+def flags_of(flags: ti.template(), start, face):
+    bits = 0
+    if face != NOTHING:
+        bits = flags[start + face]
+    return bits
+
+
 @ti.kernel
 def detect(
     views: ti.i32,
@@ -113,18 +119,15 @@ def detect(
         for column in range(width):
             pixel = row * width + column
             face0 = face[pixel]
-            for axis in range(2):
+            bits0 = flags_of(flags, view * faces, face0)
+            for axis in ti.static(range(2)):
                 alpha[pixel, axis] = 0.0
                 code[pixel, axis] = -1
                 other_row, other_column = row + axis, column + 1 - axis
                 if own_row + axis < height and other_column < width:
                     face1 = face[other_row * width + other_column]
                     if face0 != face1:
-                        bits0, bits1 = 0, 0
-                        if face0 != NOTHING:
-                            bits0 = flags[view * faces + face0]
-                        if face1 != NOTHING:
-                            bits1 = flags[view * faces + face1]
+                        bits1 = flags_of(flags, view * faces, face1)
                         if bits0 != 0 or bits1 != 0:
                             key0, key1 = nearest[pixel], nearest[other_row * width + other_column]
                             found, which = share(
@@ -147,18 +150,22 @@ def apply(views: ti.i32, width: ti.i32, height: ti.i32, channels: ti.i32, alpha:
                 left = alpha[pixel - 1, 0]
             if row % height > 0:
                 up = alpha[pixel - width, 1]
-            for c in range(channels):
-                own = image[pixel, c]
-                value = own
-                if right > 0.0:
-                    value += right * (image[pixel + 1, c] - own)
-                if down > 0.0:
-                    value += down * (image[pixel + width, c] - own)
-                if left < 0.0:
-                    value += left * (own - image[pixel - 1, c])
-                if up < 0.0:
-                    value += up * (own - image[pixel - width, c])
-                out[pixel, c] = value
+            if right > 0.0 or down > 0.0 or left < 0.0 or up < 0.0:
+                for c in range(channels):
+                    own = image[pixel, c]
+                    value = own
+                    if right > 0.0:
+                        value += right * (image[pixel + 1, c] - own)
+                    if down > 0.0:
+                        value += down * (image[pixel + width, c] - own)
+                    if left < 0.0:
+                        value += left * (own - image[pixel - 1, c])
+                    if up < 0.0:
+                        value += up * (own - image[pixel - width, c])
+                    out[pixel, c] = value
+            else:
+                for c in range(channels):
+                    out[pixel, c] = image[pixel, c]
 
 
 @ti.func

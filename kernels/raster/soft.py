@@ -8,8 +8,9 @@ D = sigmoid(signed squared distance / sigma); `weights` are the depth softmax, `
 import taichi as ti
 
 from ..accumulate import add
-from .find import TILE, edge_terms, edge_value
+from .find import edge_terms, edge_value
 from .gather import pixel_place
+from .tiles import TILE
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)

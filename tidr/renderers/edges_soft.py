@@ -12,9 +12,9 @@ from tidr import runtime
 from tidr.array import Array, constant
 from tidr.buffer import Buffer
 from tidr.fitting.tape import Operation, needs, run, unrecorded
-from tidr.kernels.raster import find as find_kernels
 from tidr.kernels.raster import soft as kernels
 from tidr.kernels.raster import soft_blend as blend_kernels
+from tidr.kernels.raster import tiles as tiling
 from tidr.scene.graph import Scene
 
 from . import geometry
@@ -204,7 +204,7 @@ class SoftFrame:
         rows = views.count * views.height
         row_start, pixel_start = Buffer((rows + 1,), "int"), Buffer((self.pixels + 1,), "int")
         kernels.count_rows(rows, views.width, count.ndarray, row_start.ndarray)
-        find_kernels.scan(rows + 1, row_start.ndarray)
+        tiling.scan(rows + 1, row_start.ndarray)
         total = int(row_start.ndarray[rows])
         capacity = self._capacity(total)
         place, entry_face = Buffer((3 * capacity,), "int"), Buffer((capacity,), "int")

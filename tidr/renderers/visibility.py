@@ -8,6 +8,7 @@ from tidr import runtime
 from tidr.array import Array
 from tidr.buffer import Buffer
 from tidr.kernels.raster import find as kernels
+from tidr.kernels.raster import tiles as tiling
 
 from .entries import Entries
 from .geometry import World
@@ -36,7 +37,7 @@ def find(world: World, views: Views, screen: Array, cull_back: bool) -> Found:
     )  # fmt: skip
     row_start = Buffer((rows + 1,), "int")
     kernels.count_entries(rows, views.width, face.ndarray, row_start.ndarray)
-    kernels.scan(rows + 1, row_start.ndarray)
+    tiling.scan(rows + 1, row_start.ndarray)
     count = int(row_start.ndarray[rows])
     place, entry_face, pixel_entry = (Buffer((size,), "int") for size in (3 * pixels, pixels, pixels))
     kernels.list_entries(
@@ -80,11 +81,11 @@ def bin_triangles(
     `whole` leaves out triangles that cross the near plane.
     """
     triangles = views.count * world.pack.faces
-    across, down = -(-views.width // kernels.TILE), -(-views.height // kernels.TILE)
+    across, down = -(-views.width // tiling.TILE), -(-views.height // tiling.TILE)
     count = views.count * across * down
     polygon, box = Buffer((triangles * 11,)), Buffer((triangles * 5,), "int")
     start, cursor = Buffer((count + 1,), "int"), Buffer((count + 1,), "int")
-    kernels.set_up(
+    tiling.set_up(
         views.count, world.positions.rows, world.pack.faces, views.width, views.height, margin, growth, int(whole),
         int(cull_back), world.pack.triangles, screen.value, views.table.value, polygon.ndarray, box.ndarray,
         start.ndarray, runtime.on_cpu(),
@@ -93,10 +94,10 @@ def bin_triangles(
     shape = (world.pack.faces, views.width, views.height, box.ndarray, start.ndarray, cursor.ndarray)
     many = 0
     if not runtime.on_cpu():
-        kernels.bin_small(views.count, *shape, none.ndarray, big.ndarray, False)
+        tiling.bin_small(views.count, *shape, none.ndarray, big.ndarray, False)
         many = int(big.ndarray[0])
-        kernels.bin_big(many, *shape, none.ndarray, big.ndarray, False)
-    kernels.scan(count + 1, start.ndarray)
+        tiling.bin_big(many, *shape, none.ndarray, big.ndarray, False)
+    tiling.scan(count + 1, start.ndarray)
     total = int(start.ndarray[count])
     key = (triangles, views.width, views.height, views.count)
     capacity = _list_capacity.setdefault(key, 2 * triangles + 4 * count)
@@ -105,8 +106,8 @@ def bin_triangles(
     _list_capacity[key] = capacity
     faces = Buffer((capacity,), "int")
     if runtime.on_cpu():
-        kernels.fill_tiles(views.count, *shape, faces.ndarray)
+        tiling.fill_tiles(views.count, *shape, faces.ndarray)
     else:
-        kernels.bin_small(views.count, *shape, faces.ndarray, big.ndarray, True)
-        kernels.bin_big(many, *shape, faces.ndarray, big.ndarray, True)
+        tiling.bin_small(views.count, *shape, faces.ndarray, big.ndarray, True)
+        tiling.bin_big(many, *shape, faces.ndarray, big.ndarray, True)
     return Tiles(polygon, box, start, faces)
