@@ -116,42 +116,44 @@ def detect(
     """alpha and code [pixels, 2] of every pixel's pair with its right (0) and lower (1) neighbour."""
     for row in range(views * height):
         view, own_row = row // height, row % height
+        bits = flags_of(flags, view * faces, face[row * width])
         for column in range(width):
             pixel = row * width + column
-            face0 = face[pixel]
-            bits0 = flags_of(flags, view * faces, face0)
+            face0, bits0 = face[pixel], bits
             for axis in ti.static(range(2)):
-                alpha[pixel, axis] = 0.0
-                code[pixel, axis] = -1
-                other_row, other_column = row + axis, column + 1 - axis
-                if own_row + axis < height and other_column < width:
-                    face1 = face[other_row * width + other_column]
-                    if face0 != face1:
-                        bits1 = flags_of(flags, view * faces, face1)
-                        if bits0 != 0 or bits1 != 0:
-                            key0, key1 = nearest[pixel], nearest[other_row * width + other_column]
-                            found, which = share(
-                                view, vertices, faces, own_row, column, own_row + axis, other_column, axis, bits0,
-                                bits1, face0, face1, key0, key1, triangles, screen,
-                            )  # fmt: skip
-                            alpha[pixel, axis] = found
-                            code[pixel, axis] = which
+                found, which = 0.0, -1
+                other = pixel + 1
+                if ti.static(axis == 1):
+                    other = pixel + width
+                if own_row + axis < height and column + 1 - axis < width:
+                    face1 = face[other]
+                    bits1 = flags_of(flags, view * faces, face1)
+                    if face0 != face1 and (bits0 | bits1) != 0:
+                        found, which = share(
+                            view, vertices, faces, own_row, column, own_row + axis, column + 1 - axis, axis, bits0,
+                            bits1, face0, face1, nearest[pixel], nearest[other], triangles, screen,
+                        )  # fmt: skip
+                    if ti.static(axis == 0):
+                        bits = bits1
+                alpha[pixel, axis] = found
+                code[pixel, axis] = which
 
 
 @ti.kernel
-def apply(views: ti.i32, width: ti.i32, height: ti.i32, channels: ti.i32, alpha: A2, image: A2, out: A2):
+def apply(views: ti.i32, width: ti.i32, height: ti.i32, channels: ti.template(), alpha: A2, image: A2, out: A2):
     """out [pixels, C] = image with its silhouette pairs blended."""
     for row in range(views * height):
+        above = row % height > 0
         for column in range(width):
             pixel = row * width + column
             right, down = alpha[pixel, 0], alpha[pixel, 1]
             left, up = 0.0 * right, 0.0 * right
             if column > 0:
                 left = alpha[pixel - 1, 0]
-            if row % height > 0:
+            if above:
                 up = alpha[pixel - width, 1]
             if right > 0.0 or down > 0.0 or left < 0.0 or up < 0.0:
-                for c in range(channels):
+                for c in ti.static(range(channels)):
                     own = image[pixel, c]
                     value = own
                     if right > 0.0:
@@ -164,7 +166,7 @@ def apply(views: ti.i32, width: ti.i32, height: ti.i32, channels: ti.i32, alpha:
                         value += up * (own - image[pixel - width, c])
                     out[pixel, c] = value
             else:
-                for c in range(channels):
+                for c in ti.static(range(channels)):
                     out[pixel, c] = image[pixel, c]
 
 
@@ -194,13 +196,14 @@ def apply_adjoint(
 ):
     """Adds to grad_image [pixels, C] and grad_alpha [pixels, 2]."""
     for row in range(views * height):
+        above = row % height > 0
         for column in range(width):
             pixel = row * width + column
             right, down = alpha[pixel, 0], alpha[pixel, 1]
             left, up = 0.0 * right, 0.0 * right
             if column > 0:
                 left = alpha[pixel - 1, 0]
-            if row % height > 0:
+            if above:
                 up = alpha[pixel - width, 1]
             for c in range(channels):
                 g = grad_out[pixel, c]

@@ -7,11 +7,11 @@ A2 = ti.types.ndarray(ndim=2)
 
 
 @ti.kernel
-def values_to_pixels(pixels: ti.i32, channels: ti.i32, pixel_entry: A1, values: A2, background: A2, out: A2):
+def values_to_pixels(pixels: ti.i32, channels: ti.template(), pixel_entry: A1, values: A2, background: A2, out: A2):
     """out [pixels, C] = the entry's values, or background [1, C] where nothing was hit."""
     for p in range(pixels):
         e = pixel_entry[p]
-        for c in range(channels):
+        for c in ti.static(range(channels)):
             if e >= 0:
                 out[p, c] = values[e, c]
             else:
@@ -19,11 +19,11 @@ def values_to_pixels(pixels: ti.i32, channels: ti.i32, pixel_entry: A1, values: 
 
 
 @ti.kernel
-def values_to_pixels_adjoint(pixels: ti.i32, channels: ti.i32, pixel_entry: A1, grad_out: A2, grad_values: A2):
+def values_to_pixels_adjoint(pixels: ti.i32, channels: ti.template(), pixel_entry: A1, grad_out: A2, grad_values: A2):
     for p in range(pixels):
         e = pixel_entry[p]
         if e >= 0:
-            for c in range(channels):
+            for c in ti.static(range(channels)):
                 grad_values[e, c] = grad_values[e, c] + grad_out[p, c]
 
 

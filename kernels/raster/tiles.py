@@ -137,6 +137,7 @@ def set_up(
 @ti.kernel
 def scan(count: ti.i32, values: A1):
     """In place: values[k] becomes the sum of values[0..k]."""
+    ti.loop_config(serialize=True)
     for _ in range(1):
         total = 0
         for k in range(count):

@@ -3,7 +3,7 @@
     python tests/benchmarks/mesh.py [--rivals FOLDER --python PYTHON] [--only NAME] [--json OUT]
 
 FOLDER holds w1_mesh_mitsuba.py, w1_mesh_pyrender.py and w2_fit_mitsuba.py; PYTHON is the interpreter that has the
-rivals installed. Without them only tidr is timed. Each case runs in its own process: two turns to warm up, then the
+rivals installed. Without them only tidr is timed. Each case runs in its own process: turns to warm up, then the
 median of the timed ones.
 """
 
@@ -26,7 +26,7 @@ from tidr.runtime import taichi
 
 EYE, FOV_Y_DEGREES = np.array([1.2, 0.9, 2.6]), 40.0
 TO_LIGHT = np.array([0.5, 0.8, 0.6]) / np.linalg.norm([0.5, 0.8, 0.6])
-REPETITIONS = 15
+WARM_UP, REPETITIONS = 20, 45
 LEARNING_RATE, VIEWS_PER_TURN = 0.3, 4
 
 
@@ -51,7 +51,7 @@ def lambert_scene(level: int, size: int) -> tidr.Scene:
 
 
 def median_ms(turn: Callable[[], None]) -> float:
-    for _ in range(3):
+    for _ in range(WARM_UP):
         turn()
     times = []
     for _ in range(REPETITIONS):
