@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 import tidr
-from tidr.array import Array
 from tidr.buffer import Buffer
-from tidr.fitting.tape import Loss, Operation, run
 from tidr.kernels.raster.footprint import footprint
 from tidr.renderers import geometry
 from tidr.renderers.entries import project_vertices
@@ -14,24 +12,10 @@ from tidr.renderers.views import Views
 from tidr.renderers.visibility import find
 
 from .everything import blob, everything
-from .gradients import directional_check
+from .gradients import directional_check, weighted
 from .reference import raster as twin
 
 PLAIN = tidr.Rasterizer(edges="none", channels=("depth",))
-
-
-def weighted(array: Array, weights) -> Loss:
-    """sum(weights * array), a loss without truncation error in a difference along a straight line."""
-    weights, out = np.broadcast_to(weights, array.shape), Array(())
-
-    def forward() -> None:
-        out.set((array.numpy().astype(np.float64) * weights).sum())
-
-    def backward() -> None:
-        array.set_grad(array.grad_numpy() + weights * float(out.grad_numpy()))
-
-    run(Operation(forward, backward, [array], [out], "weighted sum"))
-    return Loss(out, "weighted")
 
 
 def soup(rng, triangles: int, spread: float, size: float) -> tuple[np.ndarray, np.ndarray]:
