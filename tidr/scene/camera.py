@@ -169,6 +169,51 @@ class Camera:
             "principal_point": sign * np.array([to_axes[0, column] * sx, to_axes[1, column] * sy]),
         }
 
+    def unprojection(self, width: int, height: int) -> np.ndarray:
+        """[2, 3, 3]: what takes (column, row, 1) in pixels to a ray's origin and to its direction, world.
+
+        The direction has length 1 / cosine of its angle to the viewing axis.
+        """
+        rotation = rotation_from_quaternion(self.rotation.host())
+        found = np.zeros((2, 3, 3))
+        found[self._spread()] = rotation @ self._pixel_axes(width, height)
+        if self.kind == "orthographic":
+            found[1, :, 2] = -rotation[:, 2]
+        found[0, :, 2] += self.position.host()
+        return found
+
+    def unprojection_adjoint(self, width: int, height: int, gradient: np.ndarray) -> dict[str, np.ndarray]:
+        """Gradients of this camera's parameters from dL/dunprojection [2, 3, 3]."""
+        quaternion = self.rotation.host()
+        rotation, axes = rotation_from_quaternion(quaternion), self._pixel_axes(width, height)
+        spread = gradient[self._spread()]
+        to_axes, to_rotation = rotation.T @ spread, spread @ axes.T
+        if self.kind == "orthographic":
+            to_rotation[:, 2] -= gradient[1, :, 2]
+        size = np.array([width / self.width, height / self.height])
+        fx, fy = self.focal.host() * size
+        cx, cy = self.principal_point.host() * size
+        to_fx = (cx * to_axes[0, 2] - to_axes[0, 0]) / fx**2
+        to_fy = (to_axes[1, 1] - cy * to_axes[1, 2]) / fy**2
+        return {
+            "position": gradient[0, :, 2],
+            "rotation": rotation_adjoint(quaternion, to_rotation),
+            "focal": np.array([to_fx, to_fy]) * size,
+            "principal_point": np.array([-to_axes[0, 2] / fx, to_axes[1, 2] / fy]) * size,
+        }
+
+    def _spread(self) -> int:
+        """Which of origin (0) and direction (1) differs from pixel to pixel."""
+        return 1 if self.kind == "perspective" else 0
+
+    def _pixel_axes(self, width: int, height: int) -> np.ndarray:
+        """[3, 3] (column, row, 1) to camera space (OpenGL axes): the direction, or the offset where parallel."""
+        size = np.array([width / self.width, height / self.height])
+        fx, fy = self.focal.host() * size
+        cx, cy = self.principal_point.host() * size
+        ahead = -1.0 if self.kind == "perspective" else 0.0
+        return np.array([[1 / fx, 0, -cx / fx], [0, -1 / fy, cy / fy], [0, 0, ahead]])
+
     def _screen_axes(self, width: int, height: int) -> np.ndarray:
         """[4, 4] camera space (OpenGL axes) to (column * w, row * w, w, depth)."""
         scale = np.array([width / self.width, height / self.height])

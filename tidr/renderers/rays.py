@@ -1,0 +1,156 @@
+"""Rays through the pixels of cameras, and what every renderer that follows rays has in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tidr import runtime
+from tidr.array import Array
+from tidr.buffer import Buffer
+from tidr.fitting.tape import Operation, needs, run
+from tidr.kernels import accumulate
+from tidr.kernels import rays as kernels
+from tidr.scene.camera import Camera
+from tidr.scene.graph import Node, Scene
+
+from .renderer import Image
+
+
+class Rays:
+    """n rays, recorded on the open tape: differentiable to what they were made from.
+
+    origins, directions [n, 3]: world space with unit directions, or a node's object space with directions as long as
+    its transform makes them, so that the ray's parameter is the distance in the world. cosines [n, 1]: of ray and
+    viewing axis; depth = cosine * distance. shape: (B, H, W), or (n,) for chosen pixels.
+    """
+
+    def __init__(self, origins: Array, directions: Array, cosines: Array, shape: tuple[int, ...]) -> None:
+        self.origins, self.directions, self.cosines, self.shape = origins, directions, cosines, shape
+
+    @property
+    def count(self) -> int:
+        return self.origins.rows
+
+    @classmethod
+    def of_cameras(
+        cls, cameras: Sequence[Camera], width: int, height: int, pixels: Buffer | None = None, count: int = 0
+    ) -> Rays:
+        """Rays through the centres of all pixels, or of the `count` given: pixels [count * 3], view, row and column."""
+        views = len(cameras)
+        table = _table(cameras, width, height)
+        shape = (views, height, width) if pixels is None else (count,)
+        n = int(np.prod(shape))
+        origins, directions, cosines = Array((n, 3)), Array((n, 3)), Array((n, 1))
+        outputs = (origins.value, directions.value, cosines.value)
+
+        def forward() -> None:
+            if pixels is None:
+                kernels.image_rays(views, height, width, table.value, *outputs)
+            else:
+                kernels.pixel_rays(count, pixels.ndarray, table.value, *outputs)
+
+        def backward() -> None:
+            chunks, block = runtime.reduction_chunks(), runtime.chunk_block()
+            part = Buffer((chunks * views * 18,))
+            part.ndarray.fill(0.0)
+            arrays = (
+                directions.value, cosines.value, origins.grad, directions.grad, cosines.grad, part.ndarray, block
+            )  # fmt: skip
+            if pixels is None:
+                kernels.image_rays_adjoint(chunks, views, height, width, *arrays)
+            else:
+                kernels.pixel_rays_adjoint(chunks, views, count, pixels.ndarray, *arrays)
+            accumulate.collect(chunks, views, 18, part.ndarray, table.grad)
+
+        run(Operation(forward, backward, [table], [origins, directions, cosines], "rays"))
+        return cls(origins, directions, cosines, shape)
+
+    def to_object(self, scene: Scene, node: Node) -> Rays:
+        """The same rays in a node's object space; their parameter stays the distance in the world."""
+        matrix = _world_to_object(scene, node)
+        origins, directions = Array((self.count, 3)), Array((self.count, 3))
+
+        def forward() -> None:
+            kernels.to_object(
+                self.count, matrix.value, self.origins.value, self.directions.value, origins.value, directions.value
+            )
+
+        def backward() -> None:
+            if needs(self.origins) or needs(self.directions):
+                kernels.to_object_adjoint(
+                    self.count, matrix.value, origins.grad, directions.grad, self.origins.grad, self.directions.grad
+                )
+            if needs(matrix):
+                chunks = runtime.reduction_chunks()
+                part = Buffer((chunks * 16,))
+                kernels.to_object_matrix_adjoint(
+                    chunks, self.count, self.origins.value, self.directions.value, origins.grad, directions.grad,
+                    part.ndarray, runtime.chunk_block(),
+                )  # fmt: skip
+                accumulate.collect(chunks, 1, 16, part.ndarray, matrix.grad)
+
+        inputs = [matrix, self.origins, self.directions]
+        run(Operation(forward, backward, inputs, [origins, directions], "rays to object"))
+        return Rays(origins, directions, self.cosines, self.shape)
+
+
+class RayRenderer(ABC):
+    """A renderer that makes every channel from rays, so that it can draw chosen pixels as well as whole images."""
+
+    @abstractmethod
+    def trace(self, scene: Scene, rays: Rays) -> dict[str, Callable[[], Array]]:
+        """A function for every channel, [*rays.shape, C], that this renderer can make of world-space rays."""
+
+    def render(self, scene: Scene, cameras: Sequence[Camera], width: int, height: int) -> Image:
+        """Draw a batch of cameras; see `tidr.render`."""
+        return Image(self.trace(scene, Rays.of_cameras(cameras, width, height)))
+
+    def render_pixels(
+        self, scene: Scene, cameras: Sequence[Camera], width: int, height: int, pixels: Buffer, count: int
+    ) -> Image:
+        """Channels [count, C] of the pixels [count * 3]: camera, row and column, at image size `width` x `height`."""
+        return Image(self.trace(scene, Rays.of_cameras(cameras, width, height, pixels, count)))
+
+
+def _table(cameras: Sequence[Camera], width: int, height: int) -> Array:
+    """[B, 18] matrices that take pixels to rays."""
+    table = Array((len(cameras), 18))
+    inputs = [parameter for camera in cameras for parameter in camera.parameters().values()]
+
+    def forward() -> None:
+        table.set(np.stack([camera.unprojection(width, height).reshape(18) for camera in cameras]))
+
+    def backward() -> None:
+        gradients = table.grad_numpy().astype(np.float64).reshape(-1, 2, 3, 3)
+        for camera, gradient in zip(cameras, gradients, strict=True):
+            found = camera.unprojection_adjoint(width, height, gradient)
+            for name, parameter in camera.parameters().items():
+                if needs(parameter):
+                    parameter.set_grad(parameter.grad_numpy() + found[name])
+
+    run(Operation(forward, backward, inputs, [table], "cameras"))
+    return table
+
+
+def _world_to_object(scene: Scene, node: Node) -> Array:
+    """[1, 16] row-major world-to-object matrix of a node."""
+    matrix = Array((1, 16))
+    inputs = [p for one in scene.ordered_nodes() for p in one.transform_parameters().values()]
+
+    def forward() -> None:
+        matrix.set(np.linalg.inv(scene.world_matrices()[node.name]).reshape(1, 16))
+
+    def backward() -> None:
+        inverse = np.linalg.inv(scene.world_matrices()[node.name])
+        gradient = matrix.grad_numpy().astype(np.float64).reshape(4, 4)
+        found = scene.world_adjoint({node.name: -inverse.T @ gradient @ inverse.T})
+        for name, parts in found.items():
+            for parameter, part in zip(scene.nodes[name].transform_parameters().values(), parts, strict=True):
+                if needs(parameter):
+                    parameter.set_grad(parameter.grad_numpy() + part)
+
+    run(Operation(forward, backward, inputs, [matrix], "world to object"))
+    return matrix
