@@ -120,7 +120,7 @@ def check_gradients(
     Raises:
         GradientError: the render is not finite; SceneError: no such camera, parameter or renderer.
     """
-    drawer = renderer_type(renderer)() if isinstance(renderer, str) else renderer
+    drawer = renderer_type(renderer, scene)() if isinstance(renderer, str) else renderer
     probe = _Probe(scene, camera, drawer, tuple(channels), size, seed)
     wanted = scene.parameters(*parameters) if parameters else scene.parameters()
     wanted = Parameters({path: p for path, p in wanted.items() if not p.constraint.fixed and p.rows * p.channels})

@@ -73,14 +73,14 @@ def place(cameras: Sequence[Camera], masks: np.ndarray) -> tuple[np.ndarray, flo
     centre = nearest_point([pixel_ray(camera, centroid(mask), mask.shape) for camera, mask in seen])
     if centre is None:
         raise SceneError("fit.start", "the masks do not tell where the thing is", "give start a centre and a radius")
-    full, reach = zip(*(_extent(camera, mask, centre) for camera, mask in seen), strict=True)
+    full, reach = zip(*(mask_extent(camera, mask, centre) for camera, mask in seen), strict=True)
     radius = float(np.sqrt(np.mean(full) * np.max(reach)))
     if not (min(full) > 0 and np.isfinite(radius)):
         raise SceneError("fit.start", "the cameras look away from the thing", "check the poses, or give a centre")
     return centre, radius
 
 
-def _extent(camera: Camera, mask: np.ndarray, centre: np.ndarray) -> tuple[float, float]:
+def mask_extent(camera: Camera, mask: np.ndarray, centre: np.ndarray) -> tuple[float, float]:
     """At the centre's distance, in world units: radius of a disc of the mask's area; farthest mask pixel from it."""
     height, width = mask.shape
     column, row, w, depth = camera.projection(width, height)[0] @ np.append(centre, 1.0)

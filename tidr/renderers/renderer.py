@@ -101,7 +101,19 @@ class Image:
         return stream.getvalue()
 
 
-_RENDERERS: dict[str, str | type] = {"raster": "raster.Rasterizer"}
+_RENDERERS: dict[str, str | type] = {
+    "raster": "raster.Rasterizer",
+    "volume": "volume.VolumeRenderer",
+    "voxels": "voxels.VoxelRenderer",
+}
+SUITED = {
+    "Mesh": "raster",
+    "Tetrahedra": "raster",
+    "Volume": "volume",
+    "HashField": "volume",
+    "FrequencyField": "volume",
+    "VoxelGrid": "voxels",
+}  # by the name of the geometry's class, so that nothing is imported to find out
 
 
 def register_renderer(name: str) -> Callable[[type], type]:
@@ -114,9 +126,23 @@ def register_renderer(name: str) -> Callable[[type], type]:
     return register
 
 
-def renderer_type(name: str) -> type:
-    """The renderer class of a short name; "auto" is what suits the scene (meshes: raster)."""
-    name = "raster" if name == "auto" else name
+def suited(scene: Scene) -> str:
+    """The short name of the renderer for what the scene holds; "raster" where it holds nothing.
+
+    Raises:
+        SceneError: kinds of geometry that no one renderer draws.
+    """
+    held = {type(node.geometry).__name__ for node in scene.nodes.values() if node.geometry is not None}
+    names = sorted({SUITED[kind] for kind in held if kind in SUITED})
+    if len(names) > 1:
+        raise SceneError("renderer", f"the scene holds {', '.join(sorted(held))}", f"choose one of {', '.join(names)}")
+    return names[0] if names else "raster"
+
+
+def renderer_type(name: str, scene: Scene | None = None) -> type:
+    """The renderer class of a short name; "auto" is what suits the scene."""
+    if name == "auto":
+        name = "raster" if scene is None else suited(scene)
     if name not in _RENDERERS:
         raise SceneError("renderer", f"unknown type {name!r}", nearest(name, _RENDERERS))
     kind = _RENDERERS[name]
@@ -154,7 +180,7 @@ def render(
     if len(sizes) > 1:
         raise SceneError("camera", f"cameras of unequal sizes {sorted(sizes)}", "give width and height")
     size = sizes.pop()
-    drawer = renderer_type(renderer)() if isinstance(renderer, str) else renderer
+    drawer = renderer_type(renderer, scene)() if isinstance(renderer, str) else renderer
     image = drawer.render(scene, cameras, *size)
     return _unbatched(image) if single else image
 

@@ -1,0 +1,69 @@
+"""Where a grid or field that a fit starts anew has to be: a box around what the masks, or the cameras, look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tidr.scene.camera import Camera
+
+from ..errors import SceneError
+from .start import centroid, mask_extent, nearest_point, pixel_ray
+
+CELLS = 48  # a side of the lattice that the masks carve
+SHARE = 0.5  # of the distance to the nearest camera: half the box where there are no masks
+
+
+def hull_box(cameras: Sequence[Camera], masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Corners (lower [3], upper [3], world) of a box around the visual hull of the masks, with a cell to spare.
+
+    Args:
+        masks: [N, H, W] in 0..1. A point that a camera does not see is not carved by it.
+
+    Raises:
+        SceneError: fewer than two views show anything, or all look along one line.
+    """
+    seen = [(camera, mask) for camera, mask in zip(cameras, masks, strict=True) if mask.sum() >= 1]
+    centre = nearest_point([pixel_ray(camera, centroid(mask), mask.shape) for camera, mask in seen])
+    if centre is None:
+        raise SceneError("fit.start", "the masks do not tell where the thing is", "give start a centre and a radius")
+    reach = max(mask_extent(camera, mask, centre)[1] for camera, mask in seen) * 1.1
+    cell = 2 * reach / CELLS
+    axis = (np.arange(CELLS) + 0.5) * cell - reach
+    points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3) + centre
+    for camera, mask in seen:
+        points = points[_kept(camera, mask, points, cell)]
+    if not len(points):
+        return centre - reach, centre + reach
+    return points.min(0) - 1.5 * cell, points.max(0) + 1.5 * cell
+
+
+def focus_box(cameras: Sequence[Camera]) -> tuple[np.ndarray, np.ndarray]:
+    """Corners of a cube around the point nearest to all viewing axes, half as large as the nearest camera is far.
+
+    Raises:
+        SceneError: all cameras look along one line.
+    """
+    axes = [(camera.camera_to_world[:3, 3], -camera.camera_to_world[:3, 2]) for camera in cameras]
+    centre = nearest_point(axes)
+    if centre is None:
+        raise SceneError("fit.start", "the cameras do not tell where the thing is", "give start a centre and a radius")
+    half = SHARE * min(float(np.linalg.norm(origin - centre)) for origin, _ in axes)
+    return centre - half, centre + half
+
+
+def _kept(camera: Camera, mask: np.ndarray, points: np.ndarray, cell: float) -> np.ndarray:
+    """Which points [n, 3] the mask does not carve away: those within a cell of it, or out of the camera's sight."""
+    height, width = mask.shape
+    projected = np.concatenate([points, np.ones((len(points), 1))], 1) @ camera.projection(width, height)[0].T
+    w = projected[:, 2]
+    ahead = w > 1e-9
+    column, row = (projected[:, k] / np.where(ahead, w, 1.0) for k in (0, 1))
+    inside = ahead & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    pixels = float(camera.focal.host().mean()) * width / camera.width * cell / np.where(ahead, w, 1.0)
+    full = np.cumsum(np.cumsum(np.pad(mask > 0.5, ((1, 0), (1, 0))), 0), 1)
+    r0, r1 = (np.clip(np.floor(row + side * pixels), 0, height).astype(int) for side in (-0.5, 0.5))
+    c0, c1 = (np.clip(np.floor(column + side * pixels), 0, width).astype(int) for side in (-0.5, 0.5))
+    r1, c1 = np.minimum(r1 + 1, height), np.minimum(c1 + 1, width)
+    return ~inside | (full[r1, c1] - full[r0, c1] - full[r1, c0] + full[r0, c0] > 0)
