@@ -49,6 +49,14 @@ class Parameter(Array):
     def label(self) -> str:
         return self.path or "parameter"
 
+    def replace(self, array) -> None:
+        """Give it a value of another shape; whoever keeps memory per entry has to make it anew."""
+        version = self.version
+        super().__init__(np.shape(array))
+        self.zero_grad()
+        self.version = version
+        self.set(array)
+
     def __repr__(self) -> str:
         return f"Parameter({self.label}, shape={self.shape})"
 

@@ -16,6 +16,7 @@ from tidr.scene.graph import Scene
 from ..errors import FileError, GradientError, SceneError, TidrError
 from ..parameter import Parameters
 from . import checkpoint
+from .growth import Growth
 from .interrupts import Interrupts
 from .objective import Objective
 from .optimizers import Optimizer, finite_gradients
@@ -67,7 +68,8 @@ class Scheduled:
 class Plan:
     """Everything that a loop needs to know.
 
-    steps: where it ends; horizon: the length that schedules are made for. scene_hash: what a checkpoint must be about.
+    steps: where it ends; horizon: the length that schedules are made for. growth: grids that get finer on the way.
+    scene_hash: what a checkpoint must be about.
     """
 
     scene: Scene
@@ -84,6 +86,7 @@ class Plan:
     save_seconds: float = 30.0
     patience: int = 0
     tolerance: float = 1e-3
+    growth: Growth | None = None
     scene_hash: str = ""
 
 
@@ -150,6 +153,7 @@ class Loop:
         if saved.scene_hash != self.plan.scene_hash and not force:
             what = "the checkpoint is about another scene, other views or other settings"
             raise SceneError("resume", what, "start anew without --resume, or insist with --force")
+        self._grow(max(saved.step - 1, 0))
         for path, parameter in self.plan.params.items():
             value = saved.arrays.get(f"parameter/{path}")
             if value is None or value.shape != parameter.shape:
@@ -167,6 +171,7 @@ class Loop:
 
     def _advance(self) -> None:
         """One step of the fit, recorded."""
+        self._grow(self.step)
         batch = self._batch(self.step)
         if self.step == 0:
             self._refuse_blind()
@@ -181,6 +186,13 @@ class Loop:
             self._skip()
         if self.step % self.window == 0:
             self._close_window()
+
+    def _grow(self, step: int) -> None:
+        """Make grids finer where it is time; what was learned about coarser ones is forgotten."""
+        if self.plan.growth is not None and self.plan.growth.reach(step):
+            for one in self.plan.optimizers:
+                one.optimizer.begin()
+            self.best, self.best_values = math.inf, {}
 
     def _batch(self, step: int) -> Batch:
         plan = self.plan

@@ -34,7 +34,10 @@ class Optimizer:
     def __init__(self, params, lr: float) -> None:
         self.lr = lr
         self.parameters = [p for p in listed(params) if not p.constraint.fixed]
-        self.steps = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Start anew, with room for the parameters' present shapes."""
         self._kept = [{name: Buffer(self._moment_shape(name, p)) for name in self.moments} for p in self.parameters]
         self.reset()
 
@@ -139,8 +142,8 @@ class UniformAdam(Adam):
     Nicolet, Jacobson, Jakob 2021, "Large steps in inverse rendering of geometry": keeps the gradient's direction.
     """
 
-    def __init__(self, params, lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> None:
-        super().__init__(params, lr, betas, eps)
+    def begin(self) -> None:
+        super().begin()
         self._peaks = [Buffer((self._parts(p).chunks + 1, 1)) for p in self.parameters]
 
     def _move(self, parameter: Parameter, kept: dict[str, Buffer]) -> None:
