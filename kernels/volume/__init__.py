@@ -1,0 +1,1 @@
+"""Marching rays through grids: look-ups, emission-absorption quadrature and its adjoint."""

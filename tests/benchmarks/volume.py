@@ -1,0 +1,148 @@
+"""Times volume rendering, forward and backward, beside a rival's script, in one run on one machine.
+
+    python tests/benchmarks/volume.py [--rivals FOLDER --python PYTHON] [--only NAME] [--json OUT]
+
+FOLDER holds w4_volume.py and w6_hashgrid.py; PYTHON is the interpreter that has the rivals installed. Without them
+only tidr is timed. Each case runs in its own process: turns to warm up, then the median of the timed ones. The figure
+for PyTorch's grid_sample is its ratio to Dr.Jit as measured once on one machine, times Dr.Jit's time in this run. Media
+are timed by volume_medium.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import tidr
+from tidr.array import Array
+from tidr.renderers.volume import VolumeRenderer
+from tidr.runtime import taichi
+from tidr.scene.volume import Volume
+
+EYE, FOV_Y_DEGREES = np.array([1.2, 0.9, 2.6]), 40.0
+CELLS, PIXELS, STEPS = 128, 256, 256
+WARM_UP, REPETITIONS = 2, 9
+GRID_SAMPLE_TO_DRJIT = 2792 / 1275
+
+
+def blobs(cells: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rival's grids: density [n, n, n] of four soft blobs, colour [n, n, n, 3] of waves."""
+    line = (np.arange(cells) + 0.5) / cells * 2 - 1
+    z, y, x = np.meshgrid(line, line, line, indexing="ij")
+    density = np.zeros((cells,) * 3)
+    for cx, cy, cz, r in ((0, 0, 0, 0.45), (0.4, 0.3, -0.2, 0.25), (-0.45, -0.2, 0.3, 0.3), (0.1, -0.5, -0.3, 0.2)):
+        density += 8 * np.exp(-((x - cx) ** 2 + (y - cy) ** 2 + (z - cz) ** 2) / (2 * (r * 0.5) ** 2))
+    color = np.stack([0.5 + 0.5 * np.sin(4 * x), 0.5 + 0.5 * np.sin(5 * y + 1), 0.5 + 0.5 * np.sin(6 * z + 2)], -1)
+    return density, color
+
+
+def grid_times() -> dict[str, float]:
+    """The rival's W4: gradient of a mean squared difference to density and colour."""
+    scene = tidr.Scene(tidr.Film(PIXELS, PIXELS, None))
+    volume = Volume(*blobs(CELLS))
+    scene.add_node("cloud", tidr.Node(volume))
+    options = {"fov_y_degrees": FOV_Y_DEGREES, "width": PIXELS, "height": PIXELS}
+    scene.add_camera("front", tidr.Camera.look_at(EYE, (0, 0, 0), **options))
+    wanted = scene.parameters("cloud.density", "cloud.color")
+    grey = Array.of(np.full((PIXELS, PIXELS, 3), 0.5), needs_grad=False)
+    renderer, sync = VolumeRenderer(steps=STEPS), taichi().sync
+    forward, backward = [], []
+    for _ in range(WARM_UP + REPETITIONS):
+        for parameter in wanted.values():
+            parameter.touch()
+        start = time.perf_counter()
+        with tidr.Tape(wanted) as tape:
+            loss = tidr.losses.mse(tidr.render(scene, "front", renderer).rgb, grey)
+            sync()
+            middle = time.perf_counter()
+            tape.add(loss)
+        sync()
+        forward.append((middle - start) * 1e3)
+        backward.append((time.perf_counter() - middle) * 1e3)
+    both = [one + other for one, other in zip(forward, backward, strict=True)]
+    medians = [statistics.median(times[WARM_UP:]) for times in (forward, backward, both)]
+    samples = PIXELS * PIXELS * STEPS / medians[0] / 1e3
+    names = ("forward_ms", "backward_ms", "forward_backward_ms", "million_samples_per_second_forward")
+    return dict(zip(names, [*medians, samples], strict=True))
+
+
+def hash_times() -> dict[str, float]:
+    """The rival's W6: hash grid and small network at random points."""
+    from volume_field import hash_milliseconds
+
+    return {"forward_backward_ms": hash_milliseconds()}
+
+
+CASES: dict[str, Callable[[], dict[str, float]]] = {"grid": grid_times, "hash": hash_times}
+RIVALS = {
+    "grid": (("w4_volume.py", "W4/grid/drjit-texture-march", "fwdbwd_ms", "forward_backward_ms"),),
+    "hash": (("w6_hashgrid.py", "drjit-nn-f32", "fwdbwd_ms", "forward_backward_ms"),),
+}
+
+
+def rival(python: str, script: Path, case: str, key: str) -> float | None:
+    """One figure of a rival's script; None where it failed."""
+    done = subprocess.run([python, str(script), "--only", case], capture_output=True, text=True)
+    for line in done.stdout.splitlines():
+        record = json.loads(line)
+        if not record.get("failed") and key in record:
+            return record[key]
+    return None
+
+
+def compare(name: str, ours: dict[str, float], options: argparse.Namespace) -> list[dict]:
+    """The rivals of one case, timed now; printed and returned."""
+    rows = []
+    for script, case, key, own_key in RIVALS.get(name, ()):
+        theirs = rival(options.python, options.rivals / script, case, key)
+        if theirs is None or own_key not in ours:
+            print(f"  {case}: did not run")
+            continue
+        figures = {case: theirs}
+        if name == "grid":
+            figures["PyTorch grid_sample (scaled)"] = theirs * GRID_SAMPLE_TO_DRJIT
+        for label, figure in figures.items():
+            ratio = figure / ours[own_key]
+            rows.append({"case": name, "rival": label, key: figure, "ratio": ratio})
+            print(f"  {label}: {figure:.1f}, ratio {ratio:.2f}", flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rivals", type=Path)
+    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--case", default="", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.case:
+        tidr.init(arch="cpu")
+        print(json.dumps(CASES[options.case]()))
+        return
+    rows = []
+    for name in CASES:
+        if options.only and options.only not in name:
+            continue
+        done = subprocess.run([sys.executable, __file__, "--case", name], capture_output=True, text=True)
+        if done.returncode != 0:
+            print(f"{name}: failed\n{done.stderr[-2000:]}")
+            continue
+        ours = json.loads(done.stdout.splitlines()[-1])
+        rows.append({"case": name, **ours})
+        print(name, {key: round(value, 3) for key, value in ours.items()}, flush=True)
+        rows += compare(name, ours, options) if options.rivals else []
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

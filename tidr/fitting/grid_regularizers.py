@@ -1,0 +1,73 @@
+"""Energies of a grid that keep a fit smooth and empty space empty."""
+
+from __future__ import annotations
+
+import math
+
+from tidr.kernels import grid_energy as kernels
+from tidr.kernels.reduce import split
+
+from .. import runtime
+from ..array import Array
+from ..buffer import Buffer
+from ..errors import SceneError
+from .tape import Loss, Operation, run
+
+
+def total_variation(grid: Array, softness: float = 1e-8) -> Loss:
+    """Mean over cells and channels of sqrt(dx^2 + dy^2 + dz^2 + softness), the steps to the next cell along each axis.
+
+    grid: [D, H, W] or [D, H, W, ...], for example `scene["smoke"].geometry.density` (Rudin, Osher and Fatemi 1992; for
+    radiance grids Fridovich-Keil, Yu et al. 2022, "Plenoxels"). A step beyond the border counts 0. Steps are not
+    divided by the cell's size.
+
+    Raises:
+        SceneError: fewer than three axes, or softness < 0.
+    """
+    depth, height, width, channels = _extent(grid, "total_variation")
+    if not 0 <= softness < math.inf:
+        raise SceneError("total_variation", f"softness is {softness}", "give a number >= 0")
+    scalar = len(grid.shape) == 3
+    parts = split(depth * height, runtime.on_cpu())
+    partial, loss = Buffer((parts.chunks, 1)), Array(())
+    extent = (depth, height, width, channels, float(softness))
+
+    def forward() -> None:
+        kernels.total_variation(grid.value, *extent, *parts, partial.ndarray, loss.value, scalar)
+
+    def backward() -> None:
+        kernels.total_variation_adjoint(grid.value, *extent, loss.grad, grid.grad, scalar)
+
+    run(Operation(forward, backward, [grid], [loss], "total_variation"))
+    return Loss(loss, "total_variation")
+
+
+def sparsity(density: Array) -> Loss:
+    """Mean over the grid of log(1 + 2 v^2), v = max(density, 0): the Cauchy loss of "Plenoxels", on cells.
+
+    It pulls small densities to 0 and hardly minds large ones.
+
+    Raises:
+        SceneError: fewer than three axes.
+    """
+    _extent(density, "sparsity")
+    parts = split(density.rows, runtime.on_cpu())
+    partial, loss = Buffer((parts.chunks, 1)), Array(())
+    rows, columns = density.rows, density.channels
+
+    def forward() -> None:
+        kernels.sparsity(density.value, rows, columns, *parts, partial.ndarray, loss.value)
+
+    def backward() -> None:
+        kernels.sparsity_adjoint(density.value, rows, columns, loss.grad, density.grad)
+
+    run(Operation(forward, backward, [density], [loss], "sparsity"))
+    return Loss(loss, "sparsity")
+
+
+def _extent(grid: Array, where: str) -> tuple[int, int, int, int]:
+    """(D, H, W, numbers per cell)."""
+    if len(grid.shape) < 3 or min(grid.shape) < 1:
+        raise SceneError(where, f"got shape {grid.shape}, expected [D, H, W] or [D, H, W, ...]", "give a grid")
+    depth, height, width = grid.shape[:3]
+    return depth, height, width, math.prod(grid.shape[3:])
