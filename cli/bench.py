@@ -50,7 +50,9 @@ def _problems(which, edges, arch: str, json_file: Path | None, markdown: Path | 
     with redirect_stdout(sys.stderr):  # standard output is for the matrix alone
         tidr.init(arch=arch)
         for problem in todo:
-            for treatment in edges or TREATMENTS:
+            for treatment in edges or problem.treatments:
+                if treatment not in problem.treatments:
+                    continue
                 found.append(solve(problem, treatment))
                 last = found[-1]
                 print(f"{last.problem} {treatment}: {last.verdict}, {last.iterations} iterations, {last.seconds:.1f} s")

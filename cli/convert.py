@@ -1,4 +1,4 @@
-"""tidr convert: a mesh or a scene into another format."""
+"""tidr convert: a mesh, a volume or a scene into another format."""
 
 from __future__ import annotations
 
@@ -9,15 +9,22 @@ import typer
 
 
 def convert(
-    source: Annotated[str, typer.Argument(metavar="IN", help="Mesh (.obj .ply .stl .gltf .glb) or scene.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="Mesh (.obj .ply .glb) or scene (.toml).")],
+    source: Annotated[
+        str,
+        typer.Argument(metavar="IN", help="Mesh, volume (.npz .npy .vol .nrrd) or scene."),
+    ],
+    target: Annotated[
+        Path,
+        typer.Argument(metavar="OUT", help=".obj .ply .glb, .npz .npy .vol .nrrd, or .toml."),
+    ],
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the scene IN.")
     ] = None,
 ) -> None:
-    """Convert a mesh, or write a scene (of a mesh: with camera and lights) as TOML, OBJ and PNG."""
+    """Convert a mesh or volume, or write a scene (of a mesh: with camera and lights) as TOML, OBJ, PNG and NPZ."""
     from tidr.errors import FileError
     from tidr.files.mesh import READ, WRITTEN, read_mesh, write_mesh
+    from tidr.files.volume import WRITTEN as VOLUMES
 
     kind, path = target.suffix.lower(), Path(source)
     if kind == ".toml":
@@ -29,8 +36,12 @@ def convert(
         write_scene(scene, target)
         typer.echo(f"{target}: {len(scene.nodes)} nodes, {len(scene.cameras)} cameras")
         return
+    if kind in VOLUMES and not set_:
+        _volume(path, target)
+        return
     if kind not in WRITTEN:
-        raise FileError(target, f"unknown kind of file {target.suffix!r}", f"use .toml {' '.join(WRITTEN)}")
+        kinds = " ".join([".toml", *WRITTEN, *VOLUMES])
+        raise FileError(target, f"unknown kind of file {target.suffix!r}", f"use {kinds}")
     if path.suffix.lower() not in READ:
         raise FileError(path, "is no mesh file", f"give one of {' '.join(READ)}, or write a .toml")
     if set_:
@@ -39,6 +50,17 @@ def convert(
     _refuse_same(path, target)
     write_mesh(target, data)
     typer.echo(f"{target}: {len(data.vertices)} vertices, {len(data.faces)} faces")
+
+
+def _volume(source: Path, target: Path) -> None:
+    """One volume file as another."""
+    from tidr.files.volume import read_volume, write_volume
+
+    data = read_volume(source)
+    _refuse_same(source, target)
+    write_volume(target, data)
+    cells = " x ".join(str(size) for size in reversed(data.shape))
+    typer.echo(f"{target}: {', '.join(data.grids)}, {cells} cells")
 
 
 def _refuse_same(source: Path, target: Path) -> None:

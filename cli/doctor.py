@@ -14,7 +14,13 @@ from pathlib import Path
 import typer
 
 PACKAGES = ("taichi", "numpy", "pillow", "pydantic", "trimesh", "typer")
-EXTRAS = {"torch": ("torch",), "exr": ("OpenEXR",), "geometry": ("cholespy", "xatlas"), "plots": ("matplotlib",)}
+EXTRAS = {
+    "torch": ("torch",),
+    "exr": ("OpenEXR",),
+    "volumes": ("nrrd",),
+    "geometry": ("cholespy", "xatlas"),
+    "plots": ("matplotlib",),
+}
 BACKENDS = (("cpu", 32), ("cpu", 64), ("cuda", 32), ("vulkan", 32), ("metal", 32))
 SECONDS = 240  # a first start compiles its kernels
 MARK = "tidr-probe:"

@@ -13,7 +13,9 @@ BYTES_PER_VERTEX = 150  # packed geometry of one view, with gradients
 
 
 def info(
-    scene: Annotated[str, typer.Argument(help="Bundled name, .toml, mesh file, transforms.json or its folder.")],
+    scene: Annotated[
+        str, typer.Argument(help="Bundled name, .toml, mesh, volume or data set (transforms.json, COLMAP).")
+    ],
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a scene key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -69,19 +71,28 @@ def _nodes(scene) -> dict[str, dict[str, Any]]:
 
     from tidr.scene.mesh import Mesh
 
+    def around(points, matrix) -> list:
+        placed = np.asarray(points, np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+        return [placed.min(0).tolist(), placed.max(0).tolist()]
+
     worlds, found, owners = scene.world_matrices(), {}, {}
     for name, node in scene.nodes.items():
         item: dict[str, Any] = {"parent": node.parent, "materials": list(node.materials)}
         item |= {"vertices": 0, "faces": 0, "bounds": None, "shares_mesh_of": None}
-        if isinstance(node.geometry, Mesh):
-            mesh, matrix = node.geometry, worlds[name]
-            points = np.asarray(mesh.vertices.numpy(), np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
-            item["vertices"], item["faces"] = len(points), len(mesh.faces)
-            item["bounds"] = [points.min(0).tolist(), points.max(0).tolist()]
-            item["shares_mesh_of"] = owners.get(id(mesh))
-            owners.setdefault(id(mesh), name)
-            item["closed"] = mesh.topology.closed
-            item["manifold"] = len(mesh.topology.crowded_edges) == 0
+        geometry = node.geometry
+        if geometry is not None:
+            item |= {"type": type(geometry).__name__, "bytes": geometry.byte_size()}
+            item["shares_mesh_of"] = owners.get(id(geometry))
+            owners.setdefault(id(geometry), name)
+            item["shapes"] = {key: list(value.shape) for key, value in geometry.parameters().items()}
+        if isinstance(geometry, Mesh):
+            item["vertices"], item["faces"] = geometry.vertices.rows, len(geometry.faces)
+            item["bounds"] = around(geometry.vertices.numpy(), worlds[name])
+            item["closed"] = geometry.topology.closed
+            item["manifold"] = len(geometry.topology.crowded_edges) == 0
+        elif geometry is not None:
+            corners = np.stack(np.meshgrid(*np.transpose(geometry.bounds()), indexing="ij"), -1).reshape(-1, 3)
+            item["bounds"] = around(corners, worlds[name])
         found[name] = item
     return found
 
@@ -122,8 +133,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         lines.append(f"bounds {_vector(facts['bounds'][0])} to {_vector(facts['bounds'][1])}")
     for name, node in facts["nodes"].items():
         under = f" under {node['parent']}" if node["parent"] else ""
-        what = f"{node['vertices']} vertices, {node['faces']} faces" if node["faces"] else "no mesh"
-        shared = f", mesh of {node['shares_mesh_of']}" if node["shares_mesh_of"] else ""
+        what = f"{node['vertices']} vertices, {node['faces']} faces" if node["faces"] else _grid(node)
+        shared = f", the same as {node['shares_mesh_of']}" if node["shares_mesh_of"] else ""
         shape = "" if not node["faces"] else ", closed" if node["closed"] else ", open"
         shape += ", not manifold" if node["faces"] and not node["manifold"] else ""
         painted = f", {' '.join(node['materials'])}" if node["materials"] else ""
@@ -145,6 +156,14 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         f"{memory['one_view'] / 1e6:.1f} MB per view"
     )
     return lines
+
+
+def _grid(node: dict[str, Any]) -> str:
+    """What a node holds that is no mesh."""
+    if "type" not in node:
+        return "no mesh"
+    shapes = ", ".join(f"{key} {' x '.join(map(str, shape)) or 'one'}" for key, shape in node["shapes"].items())
+    return f"{node['type']} ({shapes}), {node['bytes'] / 1e6:.2f} MB"
 
 
 def _vector(values) -> str:

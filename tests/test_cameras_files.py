@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from tidr.errors import FileError
-from tidr.files.cameras import Frame, looks_premultiplied, read_split, read_transforms, write_transforms
+from tidr.files.cameras import Frame, looks_premultiplied, read_transforms, write_transforms
 from tidr.files.image import linear_to_srgb, write_image
+from tidr.files.view_sets import read_split
 
 ASSETS = Path(__file__).parents[2] / "shared" / "assets"
 POSE = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 3], [0, 0, 0, 1]]

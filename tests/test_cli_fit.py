@@ -53,7 +53,7 @@ def test_set_overrides_and_seed(f32, tmp_path):
     [
         (["fit", "no_such_scene"], "no_such_scene"),
         (["fit", "{scene}", "--set", "fit.stops=3"], "steps"),
-        (["fit", "{scene}", "--set", "fit.views=missing.json"], "fit.views: does not exist"),
+        (["fit", "{scene}", "--set", "fit.views=missing.json"], "fit.views: missing.json: does not exist"),
         (["render", "{scene}", "-o", "a.xyz"], "a.xyz"),
         (["render", "{scene}", "-o", "a.png", "--camera", "left"], "left"),
     ],

@@ -223,7 +223,7 @@ def test_views_come_in_seeded_permutations_that_need_no_memory():
 def test_views_refuse_what_does_not_fit_together(f32):
     cameras, pictures = toy_cameras(), toy_pictures()
     with pytest.raises(SceneError, match="unequal sizes"):
-        Views(cameras[:2], [pictures[0], pictures[1][:16]])
+        Views(cameras[:2], [pictures[0], pictures[1][:16]]).batch([0, 1])
     with pytest.raises(SceneError, match="one picture each"):
         Views(cameras[:2], pictures)
     with pytest.raises(SceneError, match="not finite"):

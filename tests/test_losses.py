@@ -192,7 +192,7 @@ def test_wrong_shapes_name_both(f32):
     with pytest.raises(SceneError, match="at least 11"):
         losses.ssim(image, np.zeros((4, 5, 3)))
     with pytest.raises(SceneError, match=r"\[H, W, C\]"):
-        losses.mse(Array.of(np.zeros((4, 3))), np.zeros((4, 3)))
+        losses.mse(Array.of(np.zeros(4)), np.zeros(4))
     with pytest.raises(SceneError, match="uint8"):
         losses.mse(image, np.zeros((4, 5, 3), np.uint8))
     with pytest.raises(SceneError, match="ndarray as image"):

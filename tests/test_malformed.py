@@ -19,6 +19,7 @@ from .malformed.child import read
 from .malformed.corpus import Case, bombs, cases, valid
 
 KINDS = tuple(valid())
+EXTRAS = {"exr": "OpenEXR", "nrrd": "nrrd"}
 CHILD = Path(__file__).parent / "malformed" / "child.py"
 
 
@@ -29,6 +30,7 @@ def run_child(folder: Path, todo: list[Case], megabytes: int) -> dict[str, tuple
         home = folder / str(index)
         home.mkdir()
         for name, data in case.files.items():
+            (home / name).parent.mkdir(exist_ok=True)
             (home / name).write_bytes(data)
         listed.append((case.name, f"{index}/{case.main}"))
     (folder / "cases.json").write_text(json.dumps(listed))
@@ -60,9 +62,10 @@ def test_corpus_is_large_and_always_the_same():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_valid_files_are_read(kind, tmp_path):
-    if kind == "exr":
-        pytest.importorskip("OpenEXR", reason="the extra tidr[exr] is not installed")
+    if kind in EXTRAS:
+        pytest.importorskip(EXTRAS[kind], reason="an extra of tidr is not installed")
     for name, data in valid()[kind].files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(data)
     assert read(tmp_path / valid()[kind].main) == "valid"
 
@@ -122,6 +125,7 @@ def test_mutated_files_are_refused_or_valid(kind, changes, tmp_path):
         else:
             data = data[:at] + data[at // 2 : at] + data[at:]
     for name, contents in {**good.files, good.main: data}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(contents)
     with warnings.catch_warnings():
         assert read(tmp_path / good.main).startswith(("valid", "refused: "))

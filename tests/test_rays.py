@@ -68,7 +68,7 @@ def test_chosen_pixels_have_the_rays_of_the_whole_image(backend):
     places = np.array([[1, 3, 5], [0, 0, 0], [1, 2, 4]], np.int32)
     pixels = Buffer((9,), "int")
     pixels.ndarray.from_numpy(places.reshape(-1))
-    some = Rays.of_cameras(views, 6, 4, pixels, 3)
+    some = Rays.of_pixels(views, [(4, 6), (4, 6)], pixels, 3)
     assert some.shape == (3,)
     rows = places @ [24, 6, 1]
     for name in ("origins", "directions", "cosines"):
@@ -83,7 +83,7 @@ def test_gradients_reach_cameras_and_transforms(backend, orthographic, chosen):
     pixels.ndarray.from_numpy(np.array([1, 3, 5, 0, 0, 0, 1, 2, 4], np.int32))
 
     def function() -> Loss:
-        rays = Rays.of_cameras(views, 6, 4, pixels, 3) if chosen else Rays.of_cameras(views, 6, 4)
+        rays = Rays.of_pixels(views, [(4, 6), (4, 6)], pixels, 3) if chosen else Rays.of_cameras(views, 6, 4)
         inside = rays.to_object(scene, scene.nodes["top"])
         return total([rays.origins, rays.directions, rays.cosines, inside.origins, inside.directions], 3)
 

@@ -72,7 +72,7 @@ def test_syntax_errors_name_the_line(folder):
         (("[[1, 0, 0, 0]", "[[2, 0, 0, 0]"), "cameras.flat.camera_to_world: its upper left 3 x 3 is no rotation"),
         (('from = "transforms.json"', 'from = "transforms.json"\nframe = 2'), "cameras.rig.frame: is 2"),
         (('from = "transforms.json"', 'from = "transforms.json"\nfocal = 2'), "cameras.rig.focal: stands beside from"),
-        (('instance_of = "duck"', 'instance_of = "table"'), "no node with a mesh 'table'"),
+        (('instance_of = "duck"', 'instance_of = "table"'), "no node with a mesh or grid 'table'"),
         (("[nodes.twin]", "[nodes.key]"), "nodes.key: is also the name of a member of lights"),
         (("[nodes.twin]", '[nodes."a.b"]'), 'nodes."a.b": is no valid name'),
         (("quaternion = [2, 0, 0, 0]", "quaternion = [0, 0, 0, 0]"), "has length 0"),

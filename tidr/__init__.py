@@ -37,10 +37,23 @@ _NAMES = {
     "Texture": "scene.texture",
     "Mesh": "scene.mesh",
     "icosphere": "scene.mesh",
+    "Volume": "scene.volume",
+    "VoxelGrid": "scene.voxels",
+    "AffineMixture": "scene.affine_mixture",
+    "NeusGrid": "scene.neus",
+    "HashField": "scene.field",
+    "FrequencyField": "scene.field",
+    "Tetrahedra": "scene.tetrahedra",
     "load": "files.scene_file:load_scene",
     "render": "renderers.renderer",
     "Image": "renderers.renderer",
     "Rasterizer": "renderers.raster",
+    "VolumeRenderer": "renderers.volume",
+    "VoxelRenderer": "renderers.voxels",
+    "LevelSetRenderer": "renderers.level_set",
+    "NeusRenderer": "renderers.neus",
+    "AnchorRenderer": "renderers.implicit_anchors",
+    "Anchors": "renderers.implicit_anchors",
     "SGD": "fitting.optimizers",
     "Adam": "fitting.optimizers",
     "UniformAdam": "fitting.optimizers",
@@ -52,6 +65,9 @@ _NAMES = {
     "GradientReport": "fitting.gradcheck",
     "finite_gradients": "fitting.optimizers",
     "write_scene": "files.scene_write",
+    "Views": "fitting.views",
+    "read_volume": "files.volume",
+    "write_volume": "files.volume",
     "Limits": "files.guard",
     "FitSettings": "fitting.settings",
     "ParameterSettings": "fitting.settings",
@@ -59,7 +75,17 @@ _NAMES = {
     "register_renderer": "renderers.renderer",
     "register_material": "renderers.shading",
 }
-_MODULES = {"losses": "fitting.losses", "regularizers": "fitting.regularizers", "schedules": "fitting.schedules"}
+_MODULES = {
+    "losses": "fitting.losses",
+    "regularizers": "fitting.regularizers",
+    "grid_regularizers": "fitting.grid_regularizers",
+    "implicit_losses": "fitting.implicit_losses",
+    "voxel_losses": "fitting.voxel_losses",
+    "ray_consistency": "fitting.ray_consistency",
+    "schedules": "fitting.schedules",
+    "conversions": "scene.conversions",
+    "extract": "extract",
+}
 
 __all__ = [*_NAMES, *_MODULES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
 

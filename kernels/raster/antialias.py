@@ -41,7 +41,8 @@ def silhouettes(views: ti.i32, vertices: ti.i32, faces: ti.i32, triangles: A2, o
             own = turn(corners[0], corners[1], corners[2])
             for k in ti.static(range(3)):
                 o = opposite[f, k]
-                if o < 0 or own * turn(corners[(k + 1) % 3], corners[(k + 2) % 3], load3(screen, o + base)) > 0.0:
+                other = load3(screen, ti.max(o, 0) + base)
+                if o < 0 or own * turn(corners[(k + 1) % 3], corners[(k + 2) % 3], other) > 0.0:
                     bits |= 1 << k
             flags[view * faces + f] = bits
 

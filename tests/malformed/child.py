@@ -7,15 +7,18 @@ import sys
 import time
 import warnings
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
 from tidr.errors import TidrError
-from tidr.files.cameras import read_transforms
+from tidr.files.colmap import read_points
 from tidr.files.guard import MeshWarning
 from tidr.files.image import SUFFIXES, read_image
 from tidr.files.mesh import read_mesh
+from tidr.files.view_sets import is_views, read_views
+from tidr.files.volume import read_volume
 
 
 def read(path: Path) -> str:
@@ -37,9 +40,15 @@ def read(path: Path) -> str:
 
 def check(path: Path) -> str:
     """Read by the suffix and look at what came out."""
-    if path.suffix == ".json":
-        arrays = [array for frame in read_transforms(path).frames for array in (*frame.load(), frame.camera_to_world)]
+    if path.stem == "points3D":
+        arrays = read_points(path)
+        sound = len(arrays[0]) == len(arrays[1]) and all(np.isfinite(array).all() for array in arrays)
+    elif is_views(path):
+        arrays = [array for frame in read_views(path).frames for array in (*frame.load(), frame.camera_to_world)]
         sound = all(np.isfinite(array).all() for array in arrays if array is not None)
+    elif path.stem == "volume" or path.suffix in (".vol", ".nrrd"):
+        data = read_volume(path)
+        sound = all(np.isfinite(grid).all() and grid.size for grid in data.grids.values()) and len(data.shape) == 3
     elif path.suffix in SUFFIXES:
         picture = read_image(path)
         sound = picture.ndim == 3 and picture.dtype == np.float32 and picture.size and np.isfinite(picture).all()
@@ -73,8 +82,9 @@ def main() -> None:
     import PIL.JpegImagePlugin
     import PIL.PngImagePlugin  # noqa: F401
 
-    with suppress(ImportError):
-        import OpenEXR  # noqa: F401
+    for name in ("OpenEXR", "nrrd"):
+        with suppress(ImportError):
+            import_module(name)
     bound_memory(megabytes)
     with open(folder / "verdicts.jsonl", "w") as out:
         for name, file in todo:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from . import data_sets
 from .builders import (
     FACES,
     VERTICES,
@@ -35,7 +36,8 @@ from .builders import (
     transforms_json,
 )
 
-TEXT = ("obj", "ply_ascii", "stl_ascii", "gltf", "transforms")
+TEXT = ("obj", "ply_ascii", "stl_ascii", "gltf", "transforms", "colmap_text")
+DATA_SETS = ("vol", "volume", "nrrd", "colmap_cameras", "colmap_images", "colmap_points", "colmap_text")
 ODD_COUNTS = (3, 5, 4000, 2**31, 2**32, 2**63, 10**30, -1)
 ODD_NUMBERS = (
     "nan",
@@ -81,9 +83,18 @@ def valid() -> dict[str, Case]:
         "png": ("a.png", png(2, 2)),
         "exr": ("a.exr", exr()),
         "transforms": ("transforms.json", json.dumps(transforms_json()).encode()),
+        "vol": ("a.vol", data_sets.vol()),
+        "volume": ("volume.npz", data_sets.volume_npz()),
+        "nrrd": ("a.nrrd", data_sets.nrrd()),
     }
     beside = {"transforms": {"a.png": png(2, 2)}}
-    return {kind: Case(kind, name, {name: data, **beside.get(kind, {})}) for kind, (name, data) in made.items()}
+    for part in ("cameras", "images", "points3D"):
+        model = data_sets.model_binary()
+        made[f"colmap_{part.removesuffix('3D')}"] = (f"{part}.bin", model[f"{part}.bin"])
+        beside[f"colmap_{part.removesuffix('3D')}"] = {**model, "images/a.png": png(2, 2)}
+    made["colmap_text"] = ("cameras.txt", data_sets.model_text()["cameras.txt"])
+    beside["colmap_text"] = {**data_sets.model_text(), "images/a.png": png(2, 2)}
+    return {kind: Case(kind, name, {**beside.get(kind, {}), name: data}) for kind, (name, data) in made.items()}
 
 
 def cases(seed: int = 0) -> Iterator[Case]:
@@ -121,6 +132,9 @@ def _generic(kind: str, data: bytes, rng: random.Random) -> Iterator[tuple[str, 
 
 
 def _specific(kind: str, data: bytes) -> Iterator[tuple[str, bytes]]:
+    if kind in DATA_SETS:
+        yield from data_sets.cases(kind)
+        return
     if kind == "obj":
         yield from ((f"x is {text!r}", obj(x=text)) for text in ODD_NUMBERS)
         faces = ("1 2 5", "1 2 0", "1 2 -9", "1 2", "1", "", "1/9 2/1 3/1", "1//1 2//1 3//1", "1/ 2/ 3/", "a b c")
@@ -332,4 +346,6 @@ def bombs() -> Iterator[Case]:
     yield one("gltf with 9,000 instances", "a.gltf", json.dumps(crowd).encode())
     star = " ".join(str(1 + index * 7 % 9000) for index in range(9000))
     points = "\n".join(f"v {index % 97} {index % 89} {index % 83}" for index in range(9000))
+    for name, main, data in data_sets.bombs():
+        yield one(name, main, data)
     yield one("obj face of 9,000 corners", "a.obj", f"{points}\nf {star}\n".encode())

@@ -41,13 +41,22 @@ def read_arrays(path: str | Path, limits: Limits = DEFAULT) -> dict[str, np.ndar
 
 def write_arrays(path: str | Path, **arrays: np.ndarray) -> None:
     """Write an .npz of named arrays, or an .npy of the one array that has no name of its own ("array")."""
-    path, buffer = Path(path), io.BytesIO()
+    path = Path(path)
     if path.suffix == ".npy":
         (array,) = arrays.values()
+        buffer = io.BytesIO()
         np.save(buffer, array, allow_pickle=False)
+        write_bytes(path, buffer.getvalue())
     else:
-        np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    write_bytes(path, buffer.getvalue())
+        write_bytes(path, npz_bytes(**arrays))
+
+
+def npz_bytes(**arrays: np.ndarray) -> bytes:
+    """The bytes of an .npz; what a reader might take for a zip bomb is not compressed."""
+    buffer = io.BytesIO()
+    small = sum(np.asarray(array).nbytes for array in arrays.values()) < INFLATION_FROM // 2
+    (np.savez_compressed if small else np.savez)(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
 
 
 def _read_zip(file: BinaryIO, path: Path, limits: Limits) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tidr.errors import FileError
+from tidr.scene.camera import Camera
 
 from .guard import DEFAULT, LARGEST_COORDINATE, Limits, at, integer, number, numbers, read_bytes, read_json, resolve
 from .image import image_size, read_image
@@ -42,6 +43,11 @@ class Frame:
     split: str | None = None
     premultiplied: bool = False
 
+    def camera(self, **options) -> Camera:
+        """The camera, at the picture's size; options as `Camera`."""
+        focal, centre = (self.fx, self.fy), (self.cx, self.cy)
+        return Camera.from_matrix(self.camera_to_world, focal, centre, self.width, self.height, **options)
+
     def load(self, limits: Limits = DEFAULT) -> tuple[np.ndarray, np.ndarray | None]:
         """Linear straight colour [H, W, 3] and alpha [H, W, 1] f32, or None where the picture has no alpha."""
         if self.path is None:
@@ -60,7 +66,7 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class ViewSet:
-    """The frames of one transforms.json, in its order."""
+    """The frames that `path` tells of: of a transforms.json in its order, of others by name."""
 
     path: Path
     frames: tuple[Frame, ...]
@@ -109,30 +115,6 @@ def read_transforms(path: str | Path, limits: Limits = DEFAULT, pictures: bool =
     if premultiplied is None:
         premultiplied = pictures and looks_premultiplied(frames, limits)
     return ViewSet(path, tuple(replace(frame, premultiplied=premultiplied) for frame in frames))
-
-
-def read_split(path: str | Path, limits: Limits = DEFAULT, every: int = 0) -> tuple[ViewSet, ViewSet]:
-    """Views to fit and views kept out of the fit (possibly none).
-
-    `path` is a folder with transforms_train.json and perhaps transforms_test.json (or one of these files), or a
-    transforms.json whose frames say "split" or that lists train_filenames and test_filenames. Where nothing is said,
-    `every` = 4 keeps out every fourth view, from the first on; 0 keeps none.
-    """
-    path = Path(path)
-    folder = path if path.is_dir() else path.parent
-    train_path, test_path = folder / "transforms_train.json", folder / "transforms_test.json"
-    if path.name in (train_path.name, test_path.name) or (path.is_dir() and train_path.exists()):
-        train = read_transforms(train_path, limits)
-        test = read_transforms(test_path, limits) if test_path.exists() else ViewSet(test_path, ())
-        return train, test
-    views = read_transforms(path, limits)
-    kept_out = [frame.split in ("test", "val") for frame in views.frames]
-    if every and all(frame.split is None for frame in views.frames):
-        kept_out = [index % every == 0 for index in range(len(views))]
-    chosen = [tuple(f for f, out in zip(views.frames, kept_out, strict=True) if out == side) for side in (False, True)]
-    if not chosen[0]:
-        raise FileError(views.path, "keeps every view out of the fit", "leave some without split = test")
-    return ViewSet(views.path, chosen[0]), ViewSet(views.path, chosen[1])
 
 
 def write_transforms(path: str | Path, frames: Sequence[Frame]) -> None:
@@ -263,7 +245,11 @@ def _pose(value: object, where: str) -> np.ndarray:
     if not isinstance(value, list) or len(value) not in (3, 4):
         raise FileError(where, f"is {value!r:.60}, expected 4 rows of 4 numbers")
     rows = [numbers(row, f"{where}[{index}]", 4) for index, row in enumerate(value)]
-    matrix = np.array(rows if len(rows) == 4 else [*rows, [0, 0, 0, 1]])
+    return proper_pose(np.array(rows if len(rows) == 4 else [*rows, [0, 0, 0, 1]]), where)
+
+
+def proper_pose(matrix: np.ndarray, where: str) -> np.ndarray:
+    """The camera_to_world matrix [4, 4], once it is a rotation and a finite position."""
     if np.abs(matrix[3] - [0, 0, 0, 1]).max() > 1e-6:
         raise FileError(where, f"has the bottom row {matrix[3].tolist()}, expected 0 0 0 1")
     rotation = matrix[:3, :3]

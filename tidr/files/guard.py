@@ -60,12 +60,12 @@ def at(path: object, place: object = "") -> str:
 # ---------------------------------------------------------------------------------------------------------- paths
 
 
-def resolve(root: Path, name: object, where: str, must_exist: bool = True) -> Path:
+def resolve(root: Path, name: object, where: str, must_exist: bool = True, folder: bool = False) -> Path:
     """The path of a name that stands inside a file, kept inside the folder `root` after symlinks are followed.
 
     Raises:
         FileError: the name is empty, absolute, a URL, climbs out by "..", holds control characters, leads out of `root`
-            through a symlink, is no regular file, or (must_exist) is missing.
+            through a symlink, is no regular file (nor, with `folder`, a folder), or (must_exist) is missing.
     """
     mend = f"give a relative name inside {root}"
     if not isinstance(name, str) or not name.strip():
@@ -87,7 +87,7 @@ def resolve(root: Path, name: object, where: str, must_exist: bool = True) -> Pa
         raise FileError(where, f"file name cannot be followed: {name!r:.200}: {error}", mend) from error
     if not path.is_relative_to(home) or path == home:
         raise FileError(where, f"file name leads out of its folder: {name!r:.200}", mend)
-    if exists and not path.is_file():
+    if exists and not path.is_file() and not (folder and path.is_dir()):
         raise FileError(where, f"{name!r:.200} is no regular file", mend)
     if must_exist and not exists:
         raise FileError(where, f"file {name!r:.200} is missing", f"put it into {root}")

@@ -21,8 +21,8 @@ from .write import write_bytes
 SUFFIXES = (".png", ".jpg", ".jpeg", ".exr", ".npy", ".npz")
 PICTURE_NAMES = ("image", "rgba", "rgb")  # which array of an .npz is the picture
 
-__all__ = ["decode_image", "encode_png", "image_size", "linear_to_srgb", "read_image", "read_texture", "srgb_to_linear"]
-__all__ += ["write_image"]
+__all__ = ["decode_image", "encode_png", "image_size", "linear_to_srgb", "read_image", "read_texture", "resize"]
+__all__ += ["srgb_to_linear", "write_image"]
 
 
 def read_image(path: str | Path, limits: Limits = DEFAULT) -> np.ndarray:
@@ -102,6 +102,25 @@ def decode_image(data: bytes, where: str, limits: Limits = DEFAULT, srgb: bool =
 def encode_png(picture: np.ndarray, srgb: bool = True) -> bytes:
     """The bytes of a PNG of a linear picture [H, W, 1, 3 or 4]; srgb=False stores the values as they are."""
     return _encode(picture, "PNG", srgb)
+
+
+def resize(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    """A linear picture [H, W, 3 or 4] at another size: means over new pixels, colours weighed by alpha."""
+    opaque = picture.shape[2] == 3
+    alpha = np.ones_like(picture[..., :1]) if opaque else picture[..., 3:]
+    mixed = np.concatenate([picture[..., :3] * alpha, alpha], -1)
+    mixed = np.einsum("rh,hwc->rwc", _shares(picture.shape[0], height), mixed, optimize=True)
+    mixed = np.einsum("cw,rwk->rck", _shares(picture.shape[1], width), mixed, optimize=True).astype(np.float32)
+    if opaque:
+        return mixed[..., :3]
+    return np.concatenate([mixed[..., :3] / np.where(mixed[..., 3:] > 0, mixed[..., 3:], 1), mixed[..., 3:]], -1)
+
+
+def _shares(old: int, new: int) -> np.ndarray:
+    """[new, old] part of each new pixel that each old one covers; rows sum to 1."""
+    edges, cells = np.arange(new + 1) * (old / new), np.arange(old)
+    low, high = edges[:-1, None], edges[1:, None]
+    return np.clip(np.minimum(high, cells + 1) - np.maximum(low, cells), 0, None) * (new / old)
 
 
 def image_size(path: str | Path, limits: Limits = DEFAULT) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tidr.errors import FileError
 from tidr.parameter import nearest
 from tidr.scene.camera import Camera
 from tidr.scene.graph import MAX_DEPTH, Film, Node, Scene
@@ -26,12 +27,13 @@ from tidr.scene.transform import (
     rotation_from_quaternion,
 )
 
-from .cameras import read_transforms
+from .colmap import data_set_of, is_model
 from .guard import Limits, check_file, resolve
 from .image import read_texture
 from .mesh import read_mesh
 from .scene_faults import Faults
 from .scene_fit import read_fit
+from .scene_grid_build import build_grid
 from .scene_schema import (
     AmbientTable,
     CameraTable,
@@ -43,6 +45,7 @@ from .scene_schema import (
     Table,
     TextureTable,
 )
+from .view_sets import find_views, read_views
 
 TURNS = {"y": np.eye(3), "z": np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])}  # file's world to tidr's
 DEFAULT_MATERIAL = "default"  # what a file calls the material of the faces that name none
@@ -63,18 +66,39 @@ class Files:
     meshes: dict[Path, MeshData] = field(default_factory=dict)
 
     def find(self, key: Sequence[object], name: str, later: bool = False) -> Path | None:
-        """The file that the value of `key` names; one needed `later` may be missing, or, when given, be a folder."""
+        """The file that the value of `key` names; one needed `later` may be missing."""
         with self.faults.under(key):
-            if not any(tuple(key[: len(mine)]) == mine for mine in self.given):
+            if not self._is_given(key):
                 return resolve(self.root, name, "", must_exist=not later)
-            path = Path(name).expanduser()
-            return path.resolve() if later and path.is_dir() else check_file(path, self.limits).resolve()
+            return check_file(Path(name).expanduser(), self.limits).resolve()
         return None
+
+    def find_views(self, key: Sequence[object], name: str, later: bool = False) -> Path | None:
+        """The file that tells cameras, or the folder that holds one; needed `later` it may be missing."""
+        with self.faults.under(key):
+            if self._is_given(key):
+                path = Path(name).expanduser()
+                path = path.resolve() if path.is_dir() else check_file(path, self.limits).resolve()
+            else:
+                path = resolve(self.root, name, "", must_exist=not later, folder=True)
+            if path.is_dir():
+                find_views(path)
+            elif not self._is_given(key) and is_model(path) and not _within(data_set_of(path.parent), self.root):
+                raise FileError("", "its pictures lie outside of the scene's folder", "name the folder of the data set")
+            return path
+        return None
+
+    def _is_given(self, key: Sequence[object]) -> bool:
+        return any(tuple(key[: len(mine)]) == mine for mine in self.given)
 
     def mesh(self, path: Path) -> MeshData:
         if path not in self.meshes:
             self.meshes[path] = read_mesh(path, self.limits)
         return self.meshes[path]
+
+
+def _within(path: Path, root: Path) -> bool:
+    return path.resolve().is_relative_to(root.resolve())
 
 
 def build(table: SceneTable, files: Files) -> Scene:
@@ -89,6 +113,9 @@ def build(table: SceneTable, files: Files) -> Scene:
     _check_materials(table, faults)
     fit = read_fit(table, files)
     paths = {name: files.find(["nodes", name, "mesh"], node.mesh) for name, node in table.nodes.items() if node.mesh}
+    for name, grid in table.grids.items():
+        if grid.table.file is not None:
+            paths[name] = files.find(["nodes", name, *grid.place], grid.table.file)
     pictures = {name: _read_pictures(name, item, files) for name, item in table.materials.items()}
     faults.check()
 
@@ -104,7 +131,7 @@ def build(table: SceneTable, files: Files) -> Scene:
             _add_cameras(scene, name, item, turn, files)
     for name in _meshes_first(table.nodes):
         with faults.under(["nodes", name]):
-            _add_node(scene, name, table.nodes[name], paths.get(name), turn, files)
+            _add_node(scene, name, table, paths.get(name), turn, files)
     faults.check()
     scene.nodes = {name: scene.nodes[name] for name in table.nodes}
     started = set(fit.start) if fit else set()
@@ -126,9 +153,10 @@ def _check_graph(table: SceneTable, limits: Limits, faults: Faults) -> None:
     for name, node in table.nodes.items():
         if node.parent is not None and node.parent not in table.nodes:
             faults.add(["nodes", name, "parent"], f"no node {node.parent!r:.80}, " + nearest(node.parent, table.nodes))
-        if node.instance_of is not None and table.nodes.get(node.instance_of, NodeTable()).mesh is None:
-            hint = nearest(node.instance_of, [other for other, item in table.nodes.items() if item.mesh])
-            faults.add(["nodes", name, "instance_of"], f"no node with a mesh {node.instance_of!r:.80}, {hint}")
+        holders = [other for other, item in table.nodes.items() if item.mesh or other in table.grids]
+        if node.instance_of is not None and node.instance_of not in holders:
+            hint = nearest(node.instance_of, holders)
+            faults.add(["nodes", name, "instance_of"], f"no node with a mesh or grid {node.instance_of!r:.80}, {hint}")
         chain: list[str] = []
         link: str | None = name
         while link is not None and link in table.nodes and not (link in finished or link in chain):
@@ -209,20 +237,18 @@ def _add_cameras(scene: Scene, name: str, table: CameraTable, turn: np.ndarray, 
     if table.source is None:
         scene.add_camera(name, _camera(table, turn, scene.film, files.faults, name))
         return
-    path = files.find(["cameras", name, "from"], table.source)
+    path = files.find_views(["cameras", name, "from"], table.source)
     if path is None:
         return
-    frames = read_transforms(path, files.limits, pictures=False).frames
+    frames = read_views(path, files.limits, pictures=False).frames
     if table.frame is not None and table.frame >= len(frames):
         files.faults.add(["cameras", name, "frame"], f"is {table.frame}, the file has {len(frames)} frames from 0")
         return
     chosen = range(len(frames)) if table.frame is None else [table.frame]
     for index in chosen:
-        frame, matrix = frames[index], np.eye(4)
-        matrix[:3] = turn @ frame.camera_to_world[:3]
-        focal, centre = (frame.fx, frame.fy), (frame.cx, frame.cy)
-        options = {"near": table.near, "far": table.far}
-        camera = Camera.from_matrix(matrix, focal, centre, frame.width, frame.height, **options)
+        matrix = np.eye(4)
+        matrix[:3] = turn @ frames[index].camera_to_world[:3]
+        camera = replace(frames[index], camera_to_world=matrix).camera(near=table.near, far=table.far)
         scene.add_camera(name if len(chosen) == 1 else f"{name}_{index}", camera)
 
 
@@ -251,7 +277,8 @@ def _camera(table: CameraTable, turn: np.ndarray, film: Film, faults: Faults, na
     return Camera(position, quaternion_from_rotation(rotation), focal, centre, width, height, **options)
 
 
-def _add_node(scene: Scene, name: str, table: NodeTable, path: Path | None, turn: np.ndarray, files: Files) -> None:
+def _add_node(scene: Scene, name: str, tables: SceneTable, path: Path | None, turn: np.ndarray, files: Files) -> None:
+    table = tables.nodes[name]
     quaternion = np.array(table.quaternion or quaternion_from_euler(table.rotation_degrees or (0, 0, 0)))
     translation = np.array(table.translation)
     if table.parent is None:
@@ -261,12 +288,14 @@ def _add_node(scene: Scene, name: str, table: NodeTable, path: Path | None, turn
     geometry, materials = None, tuple(_names(table.material))
     if table.instance_of is not None:
         shared = scene.nodes.get(table.instance_of)
-        if shared is None:  # its own mesh could not be read, which is noted there
+        if shared is None:  # what it holds could not be read, which is noted there
             return
-        geometry, materials = shared.mesh, materials or shared.materials
+        geometry, materials = shared.geometry, materials or shared.materials
+    elif name in tables.grids:
+        geometry = build_grid(tables.grids[name], path, files.limits)
     elif path is not None:
         geometry, materials = _mesh(scene, name, table, path, files)
-    needed = 0 if geometry is None else int(geometry.face_materials.max()) + 1
+    needed = int(geometry.face_materials.max()) + 1 if isinstance(geometry, Mesh) else 0
     if materials and needed > len(materials):
         files.faults.add(["nodes", name, "material"], f"names {len(materials)} materials, the mesh has {needed}")
         return

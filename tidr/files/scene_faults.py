@@ -44,7 +44,8 @@ class Faults:
         try:
             yield
         except TidrError as error:
-            self.add(path, error.what + (f" ({error.mend})" if error.mend else ""))
+            place = f"{error.where}: " if isinstance(error, FileError) and error.where else ""
+            self.add(path, place + error.what + (f" ({error.mend})" if error.mend else ""))
 
     def check(self) -> None:
         """Raise FileError when there is any fault."""

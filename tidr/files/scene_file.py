@@ -1,4 +1,4 @@
-"""Scenes from files: TOML, a mesh, or the cameras of a transforms.json; every fault of a file in one error."""
+"""Scenes from files: TOML, a mesh, a volume, or the cameras of a data set; every fault of a file in one error."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ from .mesh import read_mesh
 from .scene_build import Files, build
 from .scene_faults import Faults
 from .scene_schema import read_tables
+from .view_sets import find_views, is_views
+from .volume import READ as VOLUMES
+from .volume import read_volume
 
 LARGEST_SCENE = 2 << 20  # bytes of TOML: some 10,000 nodes
 LONGEST_KEY = 16  # parts of a dotted key; the parser's time grows with their square
@@ -44,10 +47,11 @@ class Source:
 
 
 def load_scene(name_or_path: str | Path, overrides: Sequence[str] = (), limits: Limits = DEFAULT) -> Scene:
-    """A scene by the name of a bundled one, or from a .toml, a mesh, a transforms.json or a folder that holds one.
+    """A scene by the name of a bundled one, or from a .toml, a mesh, a volume, or what tells cameras.
 
-    A mesh becomes one node with a camera that frames it, a key light and an ambient light. A transforms.json gives
-    cameras only. `scene.fit` is what the [fit] table asks for, `scene.source` the file.
+    A mesh or volume becomes one node with a camera that frames it, a key light and an ambient light. A transforms.json,
+    a COLMAP model, a poses_bounds.npy or a folder that holds one of them gives cameras only. `scene.fit` is what the
+    [fit] table asks for, `scene.source` the file.
 
     Args:
         overrides: "a.b.c=value" each, the value in TOML or else taken as text; they are set before anything is
@@ -91,10 +95,7 @@ def find_scene(name_or_path: str | Path) -> Path:
     try:
         path = Path(name_or_path).expanduser()
         if path.is_dir():
-            for name in ("transforms.json", "transforms_train.json"):
-                if (path / name).is_file():
-                    return path / name
-            raise FileError(path, "is a folder without transforms.json", "give a scene file, a mesh or such a folder")
+            return find_views(path)
         missing = not path.exists()
     except (OSError, RuntimeError, ValueError) as error:
         raise FileError(repr(text[:200])[1:-1], f"cannot be opened: {error}", "check the path") from error
@@ -140,25 +141,30 @@ def _read(path: Path, limits: Limits) -> Source:
     kind = path.suffix.lower()
     if kind == ".toml":
         return Source(path, read_toml(path, limits))
-    if kind == ".json":
+    if is_views(path):
         raw = {"cameras": {"view": {"from": str(path.resolve())}}}
         return Source(path, raw, frozenset({("cameras", "view", "from")}))
     if kind in MESHES:
-        return _lone_mesh(path, limits)
-    raise FileError(path, f"unknown kind of scene {path.suffix!r}", f"use .toml, {' '.join(MESHES)} or transforms.json")
+        data = read_mesh(path, limits)
+        key, low, high = "mesh", data.vertices.min(0), data.vertices.max(0)
+        radius = float(np.linalg.norm(data.vertices - (low + high) / 2, axis=1).max())
+        return _lone(path, key, (low + high) / 2, radius, ((path.resolve(), data),))
+    if kind in VOLUMES:
+        volume = read_volume(path, limits)
+        key = "voxels" if {"occupancy", "sdf", "tsdf"} & set(volume.grids) else "volume"
+        low, high = (np.full(3, -1.0), np.ones(3)) if volume.lower is None else (volume.lower, volume.upper)
+        return _lone(path, key, (low + high) / 2, float(np.linalg.norm(high - low)) / 2)
+    kinds = f".toml, {' '.join(MESHES)} {' '.join(VOLUMES)}, transforms.json or the folder of a data set"
+    raise FileError(path, f"unknown kind of scene {path.suffix!r}", f"use {kinds}")
 
 
-def _lone_mesh(path: Path, limits: Limits) -> Source:
-    """The tables of a scene with this mesh alone, lit and framed."""
-    data = read_mesh(path, limits)
-    low, high = data.vertices.min(0), data.vertices.max(0)
-    centre = (low + high) / 2
-    radius = float(np.linalg.norm(data.vertices - centre, axis=1).max())
+def _lone(path: Path, key: str, centre: np.ndarray, radius: float, meshes: tuple = ()) -> Source:
+    """The tables of a scene with this mesh or volume alone, lit and framed."""
     distance = 1.05 * radius / np.sin(np.radians(VIEW_ANGLE_DEGREES / 2))
     position = centre + VIEW_DIRECTION * (distance / np.linalg.norm(VIEW_DIRECTION))
-    name = re.sub(r"[^\w-]+", "_", path.stem)[:60] or "mesh"
+    name = re.sub(r"[^\w-]+", "_", path.stem)[:60] or key
     while name in ("front", "key", "sky"):
-        name += "_mesh"
+        name += f"_{key}"
     camera = {"position": position.tolist(), "target": centre.tolist(), "fov_y_degrees": VIEW_ANGLE_DEGREES}
     raw: dict[str, Any] = {
         "cameras": {"front": camera | {"near": distance / 100, "far": distance * 100}},
@@ -166,9 +172,9 @@ def _lone_mesh(path: Path, limits: Limits) -> Source:
             "key": {"type": "directional", "direction": [-0.5, -0.7, -1.0], "irradiance": 2.0},
             "sky": {"type": "ambient", "radiance": 0.4},
         },
-        "nodes": {name: {"mesh": str(path.resolve())}},
+        "nodes": {name: {key: str(path.resolve())}},
     }
-    return Source(path, raw, frozenset({("nodes", name, "mesh")}), ((path.resolve(), data),))
+    return Source(path, raw, frozenset({("nodes", name, key)}), meshes)
 
 
 def _parse(text: str, where: str) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from tidr.errors import TidrError
 from tidr.fitting.settings import FitSettings, ParameterSettings, StartSettings, checked
 
 from .scene_faults import Faults, brief, read_table
-from .scene_schema import Number, SceneTable, Table
+from .scene_schema import SceneTable
+from .scene_types import Number, Table
 
 if TYPE_CHECKING:
     from .scene_build import Files
@@ -39,16 +40,17 @@ def read_fit(table: SceneTable, files: Files) -> FitSettings | None:
     model = read_table(_table_of(FitSettings), raw, FIT, faults)
     if model is None:
         return None
-    values = {name: getattr(model, name) for name in model.model_fields_set}
+    values: dict[str, Any] = {name: _tuples(getattr(model, name)) for name in model.model_fields_set}
     values["parameters"] = _each(values.get("parameters", {}), ParameterSettings, "parameters", faults)
     values["start"] = _each(values.get("start", {}), StartSettings, "start", faults)
     _check_renderer(values.get("renderer"), faults)
-    for section, known in (("start", table.nodes), ("targets", table.cameras)):
+    values["grow"] = {name: tuple(steps) for name, steps in values.get("grow", {}).items()}
+    for section, known in (("start", table.nodes), ("grow", table.nodes), ("targets", table.cameras)):
         for name in values.get(section, {}):
             if name not in known:
                 faults.unknown([*FIT, section, name], list(known))
     if values.get("views"):
-        path = files.find([*FIT, "views"], values["views"], later=True)
+        path = files.find_views([*FIT, "views"], values["views"], later=True)
         values["views"] = str(path) if path else "missing"
         if table.top.up != "y":
             faults.add(["up"], 'must be "y" beside fit.views, whose cameras are taken as they are')

@@ -6,48 +6,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from tidr.parameter import nearest
 from tidr.scene.material import MATERIAL_TYPES, Slot
 from tidr.scene.texture import FILTERS, WRAPS
 
-from .guard import LARGEST_COORDINATE, Limits
+from .guard import Limits
 from .scene_faults import LONGEST_NAME, Faults, brief, read_table
+from .scene_grids import KEYS as GRIDS
+from .scene_grids import Grid, read_grid
+from .scene_types import (
+    Light3,
+    Pixels,
+    Positive,
+    Table,
+    Vector2,
+    Vector3,
+    Vector4,
+    is_number,
+    one_or_many,
+    vector,
+)
 
-Number = Annotated[float, Field(ge=-LARGEST_COORDINATE, le=LARGEST_COORDINATE, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, le=LARGEST_COORDINATE, allow_inf_nan=False)]
-Pixels = Annotated[int, Field(ge=1, le=65536)]
-
-
-def _vector(kind: Any, length: int) -> Any:
-    return Annotated[list[kind], Field(min_length=length, max_length=length)]
-
-
-Vector2, Vector3, Vector4 = (_vector(Number, length) for length in (2, 3, 4))
-
-
-def is_number(value: object) -> bool:
-    """Whether the value is a finite number of a size that a scene can use (no bool)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_COORDINATE
-
-
-def _one_or_many(length: int, low: float, expected: str) -> Any:
-    """A type: one number, which stands for all, or a list of `length`; each at least `low`."""
-
-    def read(value: Any) -> list[float]:
-        values = value if isinstance(value, list) else [value] * length
-        good = len(values) == length and all(is_number(item) and item >= low for item in values)
-        if not good:
-            raise PydanticCustomError("numbers", "expected {what}", {"what": expected})
-        return [float(item) for item in values]
-
-    return Annotated[list[float], BeforeValidator(read)]
-
-
-Light3 = _one_or_many(3, 0.0, "a number or RGB [r, g, b], not negative")
-Focal = _one_or_many(2, 1e-12, "a positive number or [fx, fy], in pixels")
+Focal = one_or_many(2, 1e-12, "a positive number or [fx, fy], in pixels")
 
 
 def _scale(value: Any) -> Any:
@@ -64,22 +47,16 @@ def _material_names(value: object) -> object:
     return value
 
 
-class Table(BaseModel):
-    """A table of the file: strict types, no unknown key."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=False)
-
-
 class FilmTable(Table):
     """Picture size in pixels, and what is behind everything (linear RGB)."""
 
     width: Pixels = 512
     height: Pixels = 512
-    background: Light3 = [0.0, 0.0, 0.0]
+    background: Light3 = Field(default_factory=lambda: [0.0] * 3)
 
 
 class CameraTable(Table):
-    """One camera, or with `from` all cameras of a transforms.json."""
+    """One camera, or with `from` all cameras of a transforms.json, a COLMAP model or a poses_bounds.npy."""
 
     type: Literal["perspective", "orthographic"] = "perspective"
     position: Vector3 | None = None
@@ -90,7 +67,7 @@ class CameraTable(Table):
     height: Positive | None = None
     focal: Focal | None = None
     principal_point: Vector2 | None = None
-    resolution: _vector(Pixels, 2) | None = None  # type: ignore[valid-type]
+    resolution: vector(Pixels, 2) | None = None  # type: ignore[valid-type]
     near: Positive = 1e-2
     far: Positive = 1e6
     source: str | None = Field(None, alias="from")
@@ -136,14 +113,18 @@ class TextureTable(Table):
 
 
 class NodeTable(Table):
-    """A place in the scene, with the mesh that stands there."""
+    """A place in the scene, with the mesh, volume, voxel grid, field or tetrahedra that stands there."""
 
     mesh: str | None = None
+    volume: Any = None
+    voxels: Any = None
+    field: Any = None
+    tetrahedra: Any = None
     instance_of: str | None = None
     material: Annotated[Any, BeforeValidator(_material_names)] = None
     shading: Literal["smooth", "flat", "file"] | None = None
     parent: str | None = None
-    translation: Vector3 = [0.0, 0.0, 0.0]
+    translation: Vector3 = Field(default_factory=lambda: [0.0] * 3)
     rotation_degrees: Vector3 | None = None
     quaternion: Vector4 | None = None
     scale: Annotated[Any, BeforeValidator(_scale)] = 1.0
@@ -174,6 +155,7 @@ class SceneTable:
     materials: Mapping[str, MaterialTable]
     lights: Mapping[str, Table]
     nodes: Mapping[str, NodeTable]
+    grids: Mapping[str, Grid]  # of the nodes that hold one
     fit: object = None
 
 
@@ -198,6 +180,7 @@ def read_tables(raw: dict[str, Any], limits: Limits, faults: Faults) -> SceneTab
         "lights": _each(sections["lights"], "lights", lambda item, path: _light(item, path, faults)),
         "nodes": _each(sections["nodes"], "nodes", lambda item, path: _node(item, path, faults)),
     }
+    grids = _each(sections["nodes"], "nodes", lambda item, path: _grid(item, path, faults))
     owners: dict[str, str] = {}
     for section, members in sections.items():
         for name in members:
@@ -206,7 +189,8 @@ def read_tables(raw: dict[str, Any], limits: Limits, faults: Faults) -> SceneTab
             owners[name] = section
     if faults.count > before or top is None or film is None:
         return None
-    return SceneTable(top, film, **tables, fit=raw.get("fit"))  # type: ignore[arg-type]
+    grids = {name: item for name, item in grids.items() if item is not None}
+    return SceneTable(top, film, **tables, grids=grids, fit=raw.get("fit"))  # type: ignore[arg-type]
 
 
 def read_camera(raw: object, path: Sequence[object], faults: Faults) -> CameraTable | None:
@@ -219,7 +203,7 @@ def read_camera(raw: object, path: Sequence[object], faults: Faults) -> CameraTa
         for key in sorted(given - {"from", "frame", "near", "far", "type"}):
             faults.add([*path, key], "stands beside from, which gives it already")
         if table.type != "perspective":
-            faults.add([*path, "type"], "transforms.json has perspective cameras only")
+            faults.add([*path, "type"], "from gives perspective cameras only")
         return table if faults.count == before else None
     if "frame" in given:
         faults.add([*path, "frame"], "needs from")
@@ -282,7 +266,19 @@ def _node(raw: object, path: list[object], faults: Faults) -> NodeTable | None:
         faults.add([*path, "instance_of"], "stands beside mesh, give one of them")
     if "shading" in given and table.mesh is None:
         faults.add([*path, "shading"], "needs mesh")
+    shapes = [key for key in ("mesh", "instance_of", *GRIDS) if key in given]
+    if len(shapes) > 1 and shapes != ["mesh", "instance_of"]:
+        faults.add([*path, shapes[1]], f"stands beside {shapes[0]}, give one of them")
+    for key in ("volume", "voxels", "field"):
+        if key in given and "material" in given:
+            faults.add([*path, "material"], f"stands beside {key}, which has colours of its own")
     return table
+
+
+def _grid(raw: object, path: list[object], faults: Faults) -> Grid | None:
+    """What a node holds other than a mesh; None where it holds nothing of the kind."""
+    found = [key for key in GRIDS if key in raw] if isinstance(raw, dict) else []
+    return read_grid(found[0], raw[found[0]], [*path, found[0]], faults) if found and isinstance(raw, dict) else None
 
 
 def _material(raw: object, path: list[object], faults: Faults) -> MaterialTable | None:

@@ -1,4 +1,4 @@
-"""Scenes to files: a TOML, and beside it an OBJ with its MTL per mesh and a PNG per texture."""
+"""Scenes to files: a TOML, and beside it an OBJ with its MTL per mesh, an NPZ per grid and a PNG per texture."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ from tidr.scene.mesh import Mesh
 from tidr.scene.mesh_data import MaterialData, MeshData
 from tidr.scene.texture import Texture
 
+from .arrays import npz_bytes
 from .guard import check_mesh
 from .image import encode_png
 from .mtl import KEYWORDS, write_mtl
 from .obj import write_obj
+from .scene_grid_write import grid_table
 from .write import write_files
 
 FILES_AT_ONCE = 64
+PAINTED = ("Mesh", "Tetrahedra")  # geometries that take materials
 _NUMBERS = re.compile(r"\[\n((?:\s*[^\s\[\]\"',]+,\n)+)\s*\]")  # a list of numbers over several lines
 
 
@@ -34,8 +37,8 @@ def write_scene(scene: Scene, path: str | Path) -> None:
     """Write the scene as `path` (.toml), which `load_scene` reads again; other programs open its OBJ files.
 
     The files beside it are named after nodes and materials, with the stem of `path` in front. Every file appears whole,
-    the TOML last. Textures are stored in 8 bits. What to fit (`scene.fit`) and vertex attributes other than uvs,
-    normals and colours are left out.
+    the TOML last. Textures are stored in 8 bits, grids and fields to the last bit. What to fit (`scene.fit`) and vertex
+    attributes other than uvs, normals and colours are left out.
 
     Raises:
         FileError: not a .toml, a value that is not finite, or a folder that cannot be written.
@@ -62,17 +65,23 @@ def write_scene(scene: Scene, path: str | Path) -> None:
     owners: dict[int, str] = {}
     for name, node in scene.nodes.items():
         tables["nodes"][name] = table = _node(node)
-        if not isinstance(node.geometry, Mesh):
+        if node.geometry is None:
             continue
-        order = _slot_order(node.geometry) if node.materials else []
-        if node.materials:
-            table["material"] = [node.materials[slot] for slot in order]
+        order = _slot_order(node.geometry) if isinstance(node.geometry, Mesh) and node.materials else []
+        if node.materials and type(node.geometry).__name__ in PAINTED:
+            table["material"] = [node.materials[slot] for slot in order] or list(node.materials)
         if id(node.geometry) in owners:
             table["instance_of"] = owners[id(node.geometry)]
             continue
         owners[id(node.geometry)] = name
-        table["mesh"], table["shading"] = names.free(name, ".obj"), node.geometry.shading
-        files |= _mesh_files(path.with_name(table["mesh"]), scene, node, order, pictures)
+        if isinstance(node.geometry, Mesh):
+            table["mesh"], table["shading"] = names.free(name, ".obj"), node.geometry.shading
+            files |= _mesh_files(path.with_name(table["mesh"]), scene, node, order, pictures)
+        else:
+            file = names.free(name, ".npz")
+            key, entries, arrays = grid_table(name, node.geometry)
+            table[key] = {"file": file} | entries
+            files[path.with_name(file)] = npz_bytes(**arrays)
     try:
         text = tomli_w.dumps({key: value for key, value in tables.items() if value})
     except (TypeError, ValueError) as error:

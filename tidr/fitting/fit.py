@@ -13,6 +13,7 @@ import numpy as np
 
 from tidr.files.guard import DEFAULT
 from tidr.files.image import read_image
+from tidr.renderers.rays import RayRenderer
 from tidr.renderers.renderer import Renderer, renderer_type
 from tidr.scene.camera import Camera
 from tidr.scene.graph import Node, Scene
@@ -21,13 +22,15 @@ from tidr.scene.mesh import Mesh
 from ..errors import SceneError
 from ..parameter import Parameter, Parameters
 from . import checkpoint, schedules
+from .growth import Growth
 from .large_steps import LargeSteps
 from .loop import Loop, Plan, Scheduled, Watcher, newest
-from .objective import Objective
+from .objective import Objective, fitted_grids
 from .optimizers import SGD, Adam, Optimizer, UniformAdam, VectorAdam
 from .report import SHOWN, RunFolder, measure
 from .settings import FitSettings, ParameterSettings, checked, start_of
 from .start import begin
+from .start_box import begin_box
 from .views import Views, load_views
 
 KINDS = {"adam": Adam, "sgd": SGD, "uniform_adam": UniformAdam, "vector_adam": VectorAdam}
@@ -68,6 +71,7 @@ def fit(
     output: str | Path | None = None,
     *,
     views_per_step: int = 4,
+    rays_per_step: int = 0,
     renderer: str | Renderer = "auto",
     seed: int = 0,
     resume: bool = False,
@@ -83,6 +87,7 @@ def fit(
         params: of `scene.parameters(...)`, or patterns of their paths.
         losses: names, functions of (image, target), or (either, weight); or {name: weight}. See `settings.LOSSES`.
         optimizer: one, or several that step together; Adam with lr 1e-2 when None. Its learning rate stays as it is.
+        rays_per_step: random pixels of all views that each step takes in place of whole views (0: whole views).
         output: folder for loss.csv, checkpoints, pictures and the fitted scene; nothing is written when None.
         resume: go on from the newest checkpoint in `output`; `force` even if it is about another scene.
 
@@ -93,7 +98,7 @@ def fit(
     views = views if isinstance(views, Views) else _views(scene, views)
     if not isinstance(params, Parameters):
         params = scene.parameters(*([params] if isinstance(params, str) else params))
-    objective = Objective(losses, dict.fromkeys(_moved(scene, params), 1.0))
+    objective = Objective(losses, dict.fromkeys(_moved(scene, params), 1.0), fitted_grids(scene, params))
     chosen = [Adam(params, lr=1e-2)] if optimizer is None else optimizer
     chosen = [chosen] if not isinstance(chosen, Sequence) else chosen
     plan = Plan(
@@ -102,15 +107,16 @@ def fit(
         params=params,
         objective=objective,
         optimizers=[Scheduled(one, one.lr) for one in chosen],
-        renderer=_renderer({"type": renderer}, objective) if isinstance(renderer, str) else renderer,
+        renderer=_renderer(scene, {"type": renderer}, objective) if isinstance(renderer, str) else renderer,
         steps=steps,
         horizon=steps,
         views_per_step=views_per_step,
+        rays_per_step=rays_per_step,
         seed=seed,
         save_every=save_every,
     )
     about = {"losses": objective.names, "optimizers": [type(one).__name__ for one in chosen], "seed": seed}
-    plan.scene_hash = _scene_hash(plan, about | {"views_per_step": views_per_step})
+    plan.scene_hash = _scene_hash(plan, about | {"views_per_step": views_per_step, "rays_per_step": rays_per_step})
     return _run(plan, None, output, resume=resume, force=force, watcher=watcher)
 
 
@@ -141,19 +147,23 @@ def fit_from_settings(
         raise SceneError("steps", f"is {steps}", "take 1 or more")
     views, held = load_views(scene, settings)
     units = _begin(scene, settings, views)
+    growth = Growth(scene, settings.grow) if settings.grow else None
     params = scene.parameters(*settings.parameters)
     moved = {node: units.get(node, 1.0) for node in _moved(scene, params)}
-    objective = Objective(settings.losses, moved)
+    objective = Objective(settings.losses, moved, fitted_grids(scene, params))
     plan = Plan(
         scene=scene,
         views=views,
         params=params,
         objective=objective,
         optimizers=_optimizers(settings.parameters, params, moved),
-        renderer=_renderer(settings.renderer, objective),
+        renderer=_renderer(scene, settings.renderer, objective),
         steps=steps or settings.steps,
         horizon=settings.steps,
         views_per_step=settings.views_per_step,
+        rays_per_step=settings.rays_per_step,
+        random_background=settings.background == "random",
+        growth=growth,
         seed=settings.seed,
         save_every=settings.save_every,
         save_seconds=settings.save_seconds,
@@ -172,6 +182,8 @@ def _run(
     """Pictures of before, the loop, and the report."""
     if plan.steps < 1 or plan.views_per_step < 1:
         raise SceneError("fit", f"{plan.steps} steps of {plan.views_per_step} views", "take 1 or more of each")
+    if plan.rays_per_step:
+        _refuse_whole_views(plan)
     begun, watcher = time.monotonic(), watcher or Watcher()
     if resume and output is None:
         raise SceneError("resume", "there is no run folder", "give output")
@@ -186,7 +198,7 @@ def _run(
         if saved is None:
             checkpoint.clear(folder.path)
             folder.pictures("before", measure(plan.scene, plan.renderer, looked, plan.views_per_step)[1][:SHOWN])
-            folder.pictures("target", looked.rgb.numpy()[:SHOWN])
+            folder.pictures("target", looked.pictures(range(min(SHOWN, len(looked)))))
     loop.run()
     loop.take_best()
     metrics, drawn = measure(plan.scene, plan.renderer, looked, plan.views_per_step)
@@ -199,6 +211,16 @@ def _run(
     path = folder.path if folder is not None else None
     seconds = time.monotonic() - begun
     return FitResult(plan.scene, loop.step, losses, columns, metrics, path, loop.early, loop.skipped, seconds)
+
+
+def _refuse_whole_views(plan: Plan) -> None:
+    """Say what cannot be done with single pixels."""
+    if not isinstance(plan.renderer, RayRenderer):
+        kind, mend = type(plan.renderer).__name__, "set it to 0, or take a renderer that follows rays"
+        raise SceneError("fit.rays_per_step", f"{kind} draws whole views only", mend)
+    for term in plan.objective.terms:
+        if term.needs_views:
+            raise SceneError(f"fit.losses.{term.name}", "looks at neighbouring pixels", "set fit.rays_per_step = 0")
 
 
 def _views(scene: Scene, views: str | Path | Sequence[tuple[str | Camera, object]]) -> Views:
@@ -217,6 +239,10 @@ def _begin(scene: Scene, settings: FitSettings, views: Views) -> dict[Node, floa
     units = {}
     for name, value in settings.start.items():
         start = start_of(value)
+        if start.shape == "box":
+            masks = views.masks(range(len(views))) if views.has_alpha else None
+            begin_box(scene, name, start, views.cameras, masks)
+            continue
         if not views.has_alpha and (start.centre is None or start.radius is None):
             where = f"fit.start.{name}"
             raise SceneError(where, "the pictures have no alpha to tell where the thing is", "give centre and radius")
@@ -280,10 +306,10 @@ def _schedule(how: ParameterSettings) -> Callable[[int, int], float]:
     }[how.schedule]
 
 
-def _renderer(options: Mapping[str, object], objective: Objective) -> Renderer:
+def _renderer(scene: Scene, options: Mapping[str, object], objective: Objective) -> Renderer:
     """A renderer from its table; it draws no colours where no loss looks at them."""
     rest = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items() if key != "type"}
-    kind = renderer_type(str(options["type"]))
+    kind = renderer_type(str(options["type"]), scene)
     if "channels" in getattr(kind, "__dataclass_fields__", {}):
         rest.setdefault("channels", objective.channels)
     return kind(**rest)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tidr.renderers.renderer import Renderer, render
+from tidr.renderers.rays import RayRenderer
+from tidr.renderers.renderer import Image, Renderer, render
 from tidr.scene.graph import Scene
 
 from ..errors import FileError, GradientError, SceneError, TidrError
@@ -23,10 +24,10 @@ from .optimizers import Optimizer, finite_gradients
 from .report import RunFolder
 from .schedules import Constant, EarlyStop
 from .tape import Tape
-from .views import Batch, Views, schedule
+from .views import Batch, Views, behind, random_background, schedule
 
 IN_A_ROW, SHARE = 5, 0.01  # skipped steps that end a fit: so many together, or this share of all (at least as many)
-WINDOW = 10  # steps whose mean loss is held against the best; more where one look at all views takes more
+WINDOW, RAY_WINDOW = 10, 100  # steps whose mean loss is held against the best; more where seeing all views takes more
 WORSE = 1.05  # times the best window's loss: a last one above it gives way to the best
 
 
@@ -81,6 +82,8 @@ class Plan:
     steps: int
     horizon: int
     views_per_step: int = 4
+    rays_per_step: int = 0
+    random_background: bool = False
     seed: int = 0
     save_every: int = 100
     save_seconds: float = 30.0
@@ -107,7 +110,7 @@ class Loop:
         self.best = math.inf
         self.best_values: dict[str, np.ndarray] = {}
         per_epoch = math.ceil(len(plan.views) / min(plan.views_per_step, len(plan.views)))
-        self.window = max(per_epoch, WINDOW)
+        self.window = RAY_WINDOW if plan.rays_per_step else max(per_epoch, WINDOW)
         self._calm = EarlyStop(tolerance=plan.tolerance, patience=max(plan.patience // self.window, 1))
         self._trouble = ""
         self._started, self._before = time.monotonic(), 0.0
@@ -196,16 +199,17 @@ class Loop:
 
     def _batch(self, step: int) -> Batch:
         plan = self.plan
-        return plan.views.batch(schedule(len(plan.views), plan.views_per_step, plan.seed, step))
+        background = random_background(plan.seed, step) if plan.random_background else None
+        if plan.rays_per_step:
+            return plan.views.pixels(plan.seed, step, plan.rays_per_step, background)
+        return plan.views.batch(schedule(len(plan.views), plan.views_per_step, plan.seed, step), background)
 
     def _gradients(self, batch: Batch) -> Tape | None:
         """The tape of one batch, its gradients filled; None where the loss or one of them is not finite."""
-        plan, (height, width) = self.plan, self.plan.views.size
-        tape = Tape(plan.params)
+        plan, tape = self.plan, Tape(self.plan.params)
         try:
-            with tape:
-                image = render(plan.scene, batch.cameras, plan.renderer, width, height)
-                plan.objective.add_to(tape, image, batch)
+            with behind(plan.scene, batch.background), tape:
+                plan.objective.add_to(tape, self._drawn(batch), batch)
         except GradientError as error:
             self._trouble = str(error)
             return None
@@ -214,6 +218,15 @@ class Loop:
             self._trouble = f"the gradient of {', '.join(bad)} is not finite"
             return None
         return tape
+
+    def _drawn(self, batch: Batch) -> Image:
+        """What the batch is compared with."""
+        plan = self.plan
+        if batch.pixels is None:
+            height, width = batch.sizes[0]
+            return render(plan.scene, batch.cameras, plan.renderer, width, height)
+        assert isinstance(plan.renderer, RayRenderer)
+        return plan.renderer.render_pixels(plan.scene, batch.cameras, batch.sizes, batch.pixels, batch.rgb.rows)
 
     def _refuse_blind(self) -> None:
         """Before the first step: a parameter whose gradient is exactly zero in every view is a mistake."""

@@ -1,9 +1,10 @@
 """Losses between a rendered image and a target, and two measures of a result.
 
 Every loss takes an image (an `Image`, or one of its channels as an `Array`) of shape [H, W, C] or [B, H, W, C] and a
-target of the same shape (a numpy array, an `Array` or an `Image`), and gives a scalar `Loss` that is differentiable
-by the image only. `mask` is [H, W, 1] or [B, H, W, 1] (or without the last axis): it multiplies each pixel, and the
-sum is divided by its sum. A target or mask that is an `Array` is read where it is, with no upload.
+target of the same shape (a numpy array, an `Array` or an `Image`), and gives a scalar `Loss` that is differentiable by
+the image only. `mask` is [H, W, 1] or [B, H, W, 1] (or without the last axis): it multiplies each pixel, and the sum is
+divided by its sum. Losses that look at no neighbours take chosen pixels [n, C] as well. A target or mask that is an
+`Array` is read where it is, with no upload.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def relative_l2(image, target, mask=None) -> Loss:
 def silhouette(image, target, mask=None) -> Loss:
     """1 - IoU of the alphas a, b in [0, 1]: 1 - sum(ab) / sum(a + b - ab) of each view, averaged over views."""
     image = _channel(image, "alpha")
-    shape = _picture_shape(image, "silhouette")
+    shape = _pixel_shape(image, "silhouette")
     if shape[3] != 1:
         raise SceneError("silhouette", f"the image has shape {image.shape}, expected one channel (alpha)")
     target = _constant("silhouette", image, target, "alpha", image.shape)
@@ -168,7 +169,7 @@ def iou(mask, target, threshold: float = 0.5) -> float:
 
 def _pixelwise(name: str, kind: int, image, target, mask) -> Loss:
     image = _channel(image, "rgb")
-    _picture_shape(image, name)
+    _pixel_shape(image, name)
     target = _constant(name, image, target, "rgb", image.shape)
     cover, masked = _mask(name, image, mask)
     parts = split(image.rows, runtime.on_cpu())
@@ -235,6 +236,13 @@ def _picture_shape(image: Array, name: str) -> tuple[int, int, int, int]:
         raise SceneError(name, f"the image has shape {image.shape}, expected [H, W, C] or [B, H, W, C]")
     height, width, channels = image.shape[-3:]
     return (image.shape[0] if len(image.shape) == 4 else 1), height, width, channels
+
+
+def _pixel_shape(image: Array, name: str) -> tuple[int, int, int, int]:
+    """As `_picture_shape`; chosen pixels [n, C] are one view, n high and 1 wide."""
+    if len(image.shape) == 2 and 0 not in image.shape:
+        return 1, image.shape[0], 1, image.shape[1]
+    return _picture_shape(image, name)
 
 
 def _constant(name: str, image: Array, target, channel: str, shape: tuple[int, ...]) -> Array:

@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-from tidr.scene.graph import Node
+from tidr.scene.graph import Geometry, Node, Scene
 from tidr.scene.mesh import Mesh
 
 from ..errors import SceneError
-from ..parameter import nearest
-from . import losses, regularizers
-from .settings import IMAGE_LOSSES, LOSSES, MESH_LOSSES
+from ..parameter import Parameter, Parameters, nearest
+from . import grid_regularizers, implicit_losses, losses, regularizers
+from .settings import GRID_LOSSES, IMAGE_LOSSES, MESH_LOSSES, RAY_LOSSES, check_loss
 from .tape import Loss, Tape
 from .views import Batch
 
 Function = Callable[..., Loss]
+Grids = Mapping[str, tuple[Parameter, Geometry]]
 UNITS = {"laplacian": 1, "edge_length": 2, "normal_consistency": 0}  # power of length that an energy is measured in
 COARSEST = 11  # pixels: levels of a pyramid end before its side is smaller
 
 
 @dataclass(frozen=True)
 class Term:
-    """One loss and its weight; `function(image, batch)`, or `function(mesh)` for an energy of `nodes`."""
+    """One loss and its weight: `function(image, batch)`, or `function(thing)` for each of `things`.
+
+    things: nodes, grids or geometries whose energy it is, each with a divisor of the weight.
+    """
 
     name: str
     weight: float
     function: Function
-    nodes: tuple[tuple[Node, float], ...] = ()
+    things: tuple[tuple[Any, float], ...] = ()
+
+    @property
+    def needs_views(self) -> bool:
+        """Whether it compares pixels with their neighbours; of the user's own losses it is assumed that not."""
+        return self.name.startswith("multi_scale_") or self.name == "dssim"
 
     @property
     def needs_rgb(self) -> bool:
         """Whether colours are looked at; of the user's own losses it is assumed."""
-        return not self.nodes and "alpha_" not in self.name and "silhouette" not in self.name
+        return (
+            not self.things
+            and "alpha_" not in self.name
+            and "silhouette" not in self.name
+            and self.name not in RAY_LOSSES
+        )
 
 
 class Objective:
@@ -42,15 +58,18 @@ class Objective:
         wanted: {name: weight}, or a list of names, functions and (name or function, weight). A function takes (image,
             target), where target has the channels rgb and alpha.
         nodes: the nodes whose vertices are fitted, with the length that stands for 1 in the energies of their mesh.
+        grids: what else is fitted of nodes, by path: the parameter and the geometry that it belongs to.
 
     Raises:
-        SceneError: an unknown name, or an energy of a mesh where none is fitted.
+        SceneError: an unknown name, or an energy of a mesh or grid where none is fitted.
     """
 
-    def __init__(self, wanted: Mapping[str, float] | Iterable, nodes: Mapping[Node, float]) -> None:
+    def __init__(
+        self, wanted: Mapping[str, float] | Iterable, nodes: Mapping[Node, float], grids: Grids | None = None
+    ) -> None:
         pairs = wanted.items() if isinstance(wanted, Mapping) else [_pair(item) for item in wanted]
         meshes = tuple((node, unit) for node, unit in nodes.items() if isinstance(node.geometry, Mesh))
-        self.terms = [_term(loss, float(weight), meshes) for loss, weight in pairs]
+        self.terms = [_term(loss, float(weight), meshes, grids or {}) for loss, weight in pairs]
         if not self.terms:
             raise SceneError("losses", "is empty", 'give at least one, for example "mse"')
 
@@ -66,27 +85,63 @@ class Objective:
     def add_to(self, tape: Tape, image, batch: Batch) -> None:
         """Add every term for one batch."""
         for term in self.terms:
-            if not term.nodes:
+            if not term.things:
                 tape.add(replace(term.function(image, batch), name=term.name), term.weight)
-            for node, unit in term.nodes:
-                weight = term.weight / unit ** UNITS[term.name]
-                tape.add(replace(term.function(node), name=term.name), weight)
+            for thing, divisor in term.things:
+                tape.add(replace(term.function(thing), name=term.name), term.weight / divisor)
 
 
 def _pair(item) -> tuple:
     return item if isinstance(item, tuple) else (item, 1.0)
 
 
-def _term(loss: str | Function, weight: float, meshes: tuple[tuple[Node, float], ...]) -> Term:
+def fitted_grids(scene: Scene, params: Parameters) -> Grids:
+    """The fitted parameters that belong to a volume, voxel grid, field or tetrahedra, with what they belong to."""
+    owners = {
+        id(parameter): node.geometry
+        for node in scene.nodes.values()
+        if node.geometry is not None and not isinstance(node.geometry, Mesh)
+        for parameter in node.geometry.parameters().values()
+    }
+    return {path: (item, owners[id(item)]) for path, item in params.items() if id(item) in owners}
+
+
+def _term(loss: str | Function, weight: float, meshes: tuple[tuple[Node, float], ...], grids: Grids) -> Term:
     if callable(loss):
         return Term(getattr(loss, "__name__", "loss"), weight, loss)
-    if loss not in LOSSES:
-        raise SceneError("losses", f"unknown name {loss!r}", nearest(loss, LOSSES))
+    check_loss("losses", loss)
+    plain = loss.partition(":")[0]
+    if plain in GRID_LOSSES:
+        return Term(loss, weight, *_grid_loss(loss, grids))
+    if loss in RAY_LOSSES:
+        return Term(loss, weight, _ray_loss(loss))
     if loss in MESH_LOSSES:
         if not meshes:
             raise SceneError(f"losses.{loss}", "no mesh is fitted", "fit the vertices of one, or leave this loss out")
-        return Term(loss, weight, getattr(regularizers, loss), meshes)
+        things = tuple((node, unit ** UNITS[loss]) for node, unit in meshes)
+        return Term(loss, weight, getattr(regularizers, loss), things)
     return Term(loss, weight, _image_loss(loss))
+
+
+def _grid_loss(loss: str, grids: Grids) -> tuple[Function, tuple[tuple[Any, float], ...]]:
+    """The function of a loss of grids, and what it is about."""
+    plain, _, pattern = loss.partition(":")
+    about, whole = GRID_LOSSES[plain], plain not in ("total_variation", "sparsity")  # else of the parameter alone
+    suited = {path for path, (grid, _) in grids.items() if len(grid.shape) >= 3}
+    if not pattern and about:
+        suited = {path for path in suited if path.rpartition(".")[2] in about}
+    if not suited:
+        raise SceneError(f"losses.{plain}", "no grid that it suits is fitted", "fit one, or leave this loss out")
+    chosen = [path for path in grids if path in suited and fnmatch.fnmatchcase(path, pattern or "*")]
+    if not chosen:
+        raise SceneError(f"losses.{loss}", "matches no fitted grid", nearest(pattern, suited))
+    module = implicit_losses if whole else grid_regularizers
+    return getattr(module, plain), tuple((grids[path][1 if whole else 0], 1.0) for path in chosen)
+
+
+def _ray_loss(name: str) -> Function:
+    function = getattr(implicit_losses, name)
+    return lambda image, batch: function(image, batch.alpha)
 
 
 def _image_loss(name: str) -> Function:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
 import platform
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from .. import runtime
 from ..errors import FileError
 from .losses import iou, psnr
 from .start import centroid, nearest_point, pixel_ray
-from .views import Views
+from .views import Views, behind
 
 SHOWN = 6  # views in the pictures
 FRAMES, FRAME_MS, LARGEST_FRAME = 24, 80, 256
@@ -68,8 +69,8 @@ class RunFolder:
             self._losses.close()
             self._losses = None
 
-    def pictures(self, name: str, images: np.ndarray) -> None:
-        """Pictures [n, H, W, 3] side by side, at most three in a row."""
+    def pictures(self, name: str, images: Sequence[np.ndarray]) -> None:
+        """Pictures [H, W, 3] side by side, at most three in a row."""
         write_image(self.path / f"{name}.png", grid(images))
 
     def finish(self, scene: Scene, renderer: Renderer, views: Views, metrics: dict) -> None:
@@ -82,45 +83,44 @@ class RunFolder:
         write_bytes(self.path / "turntable.gif", turntable(scene, renderer, views))
 
 
-def measure(scene: Scene, renderer: Renderer, views: Views, per_step: int) -> tuple[dict, np.ndarray]:
-    """PSNR (dB, of linear RGB clipped to 1 and of its sRGB) and mask IoU of each view, their means; the pictures."""
-    rgb, alpha = draw(scene, renderer, views, per_step)
-    rgb, wanted = np.clip(rgb, 0, 1), np.clip(views.rgb.numpy(), 0, 1)
-    masks = views.alpha.numpy()
-    each = {}
-    for number, name in enumerate(views.names):
-        each[name] = {
-            "psnr": psnr(rgb[number], wanted[number]),
-            "psnr_srgb": psnr(linear_to_srgb(rgb[number]), linear_to_srgb(wanted[number])),
-            "iou": iou(alpha[number], masks[number]) if views.has_alpha else None,
+def measure(scene: Scene, renderer: Renderer, views: Views, per_step: int) -> tuple[dict, list[np.ndarray]]:
+    """PSNR (dB, of linear RGB clipped to 1 and of its sRGB) and mask IoU of each view, their means; SHOWN pictures."""
+    each, shown = {}, []
+    for number, (rgb, alpha) in enumerate(draw(scene, renderer, views, per_step)):
+        rgb, wanted = np.clip(rgb, 0, 1), np.clip(views.pictures([number])[0], 0, 1)
+        each[views.names[number]] = {
+            "psnr": psnr(rgb, wanted),
+            "psnr_srgb": psnr(linear_to_srgb(rgb), linear_to_srgb(wanted)),
+            "iou": iou(alpha, views.masks([number])[0][..., None]) if views.has_alpha else None,
         }
+        shown += [rgb] if number < SHOWN else []
     means = {}
     for key in ("psnr", "psnr_srgb", "iou"):
         found = [one[key] for one in each.values() if one[key] is not None]
         means[key] = float(np.mean(found)) if found else None
-    return {"mean": means, "views": each}, rgb
+    return {"mean": means, "views": each}, shown
 
 
-def draw(scene: Scene, renderer: Renderer, views: Views, per_step: int) -> tuple[np.ndarray, np.ndarray]:
-    """rgb [N, H, W, 3] and alpha [N, H, W, 1] of all views, rendered in the batches of the fit."""
-    height, width = views.size
-    colours, masks = [], []
+def draw(scene: Scene, renderer: Renderer, views: Views, per_step: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """rgb [H, W, 3] over the views' background and alpha [H, W, 1] of every view, in the batches of the fit."""
     for first in range(0, len(views), per_step):
-        image = render(scene, views.cameras[first : first + per_step], renderer, width, height)
-        colours.append(image.rgb.numpy())
-        masks.append(image.alpha.numpy())
-    return np.concatenate(colours), np.concatenate(masks)
+        chosen = range(first, min(first + per_step, len(views)))
+        for (height, width), alike in itertools.groupby(chosen, lambda index: views.sizes[index]):
+            with behind(scene, views.background):
+                image = render(scene, [views.cameras[index] for index in alike], renderer, width, height)
+            yield from zip(image.rgb.numpy(), image.alpha.numpy(), strict=True)
 
 
 def turntable(scene: Scene, renderer: Renderer, views: Views) -> bytes:
     """An animated GIF: once around what the views look at, seen from their mean distance."""
     from PIL import Image
 
-    height, width = views.size
-    side = min(height, width, LARGEST_FRAME)
-    centre = nearest_point([pixel_ray(camera, (width / 2, height / 2), (height, width)) for camera in views.cameras])
+    side = min(*views.sizes[0], LARGEST_FRAME)
+    rays = [(one, (w / 2, h / 2), (h, w)) for one, (h, w) in zip(views.cameras, views.sizes, strict=True)]
+    centre = nearest_point([pixel_ray(*ray) for ray in rays])
     if views.has_alpha:
-        seen = [(c, m) for c, m in zip(views.cameras, views.alpha.numpy()[..., 0], strict=True) if m.any()]
+        masks = ((camera, views.masks([number])[0]) for number, camera in enumerate(views.cameras))
+        seen = [(camera, mask) for camera, mask in masks if mask.any()]
         found = nearest_point([pixel_ray(camera, centroid(mask), mask.shape) for camera, mask in seen])
         centre = centre if found is None else found
     centre = np.zeros(3) if centre is None else centre
@@ -140,12 +140,14 @@ def turntable(scene: Scene, renderer: Renderer, views: Views) -> bytes:
     return stream.getvalue()
 
 
-def grid(images: np.ndarray) -> np.ndarray:
-    """Pictures [n, H, W, 3] as one, at most three in a row; black where none is left."""
+def grid(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Pictures [H, W, 3] as one, at most three in a row, each in a cell of the largest one's size; black elsewhere."""
     across = min(3, len(images))
-    missing = -len(images) % across
-    full = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
-    rows = full.reshape(-1, across, *images.shape[1:])
+    height, width, channels = np.max([image.shape for image in images], axis=0)
+    full = np.zeros((len(images) + -len(images) % across, height, width, channels), images[0].dtype)
+    for cell, image in zip(full, images, strict=False):
+        cell[: image.shape[0], : image.shape[1]] = image
+    rows = full.reshape(-1, across, *full.shape[1:])
     return np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0)
 
 

@@ -56,7 +56,7 @@ def sphere_atlas(resolution: int, texels: tuple[int, int]) -> tuple[np.ndarray, 
     return points[first], faces, np.concatenate(uvs), uv_faces
 
 
-def place(cameras: Sequence[Camera], masks: np.ndarray) -> tuple[np.ndarray, float]:
+def place(cameras: Sequence[Camera], masks: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
     """Centre [3] (world) and radius of the ball that the masks suggest.
 
     The centre is nearest (least squares) to the rays through the masks' centroids. The radius is the geometric mean of
@@ -64,7 +64,7 @@ def place(cameras: Sequence[Camera], masks: np.ndarray) -> tuple[np.ndarray, flo
     all masks, from which it has to carve every gap.
 
     Args:
-        masks: [N, H, W] in 0..1.
+        masks: N of [H, W] in 0..1.
 
     Raises:
         SceneError: fewer than two views show anything, or all look along one line.
@@ -124,7 +124,9 @@ def texture_size(side: int) -> tuple[int, int]:
     return chart * DOWN, chart * ACROSS
 
 
-def begin(scene: Scene, name: str, start: StartSettings, cameras: Sequence[Camera], masks: np.ndarray) -> None:
+def begin(
+    scene: Scene, name: str, start: StartSettings, cameras: Sequence[Camera], masks: Sequence[np.ndarray]
+) -> None:
     """Replace the mesh of node `name` by a sphere and the albedo of its first material by grey texels.
 
     The node keeps its transform: the sphere is placed in its object space.

@@ -2,24 +2,54 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from tidr.scene.camera import Camera
+from tidr.scene.graph import Scene
 
 from ..errors import SceneError
+from ..parameter import nearest
+from .settings import StartSettings
 from .start import centroid, mask_extent, nearest_point, pixel_ray
 
 CELLS = 48  # a side of the lattice that the masks carve
 SHARE = 0.5  # of the distance to the nearest camera: half the box where there are no masks
 
 
-def hull_box(cameras: Sequence[Camera], masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def begin_box(
+    scene: Scene, name: str, start: StartSettings, cameras: Sequence[Camera], masks: Sequence[np.ndarray] | None
+) -> None:
+    """Move the box of a node's grid or field to where the thing is; what it holds stays.
+
+    The box is the cube that `start` says, or lies around the masks' visual hull, or, without masks, where the cameras
+    look. The node keeps its transform.
+
+    Raises:
+        SceneError: no such node, a node without a box, or a place that cannot be found.
+    """
+    if name not in scene.nodes:
+        raise SceneError(f"fit.start.{name}", "no such node", nearest(name, scene.nodes))
+    geometry: Any = scene.nodes[name].geometry
+    if not (hasattr(geometry, "lower") and hasattr(geometry, "upper")):
+        raise SceneError(f"fit.start.{name}", "the node has no box", 'give a volume, voxels or a field, or "sphere"')
+    if start.centre is not None and start.radius is not None:
+        corners = [np.asarray(start.centre) + side * start.radius for side in (-1, 1)]
+    else:
+        corners = hull_box(cameras, masks) if masks is not None else focus_box(cameras)
+    to_object = np.linalg.inv(scene.world_matrices()[name])
+    points = np.array(list(itertools.product(*np.transpose(corners)))) @ to_object[:3, :3].T + to_object[:3, 3]
+    geometry.lower, geometry.upper = points.min(0), points.max(0)
+
+
+def hull_box(cameras: Sequence[Camera], masks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Corners (lower [3], upper [3], world) of a box around the visual hull of the masks, with a cell to spare.
 
     Args:
-        masks: [N, H, W] in 0..1. A point that a camera does not see is not carved by it.
+        masks: N of [H, W] in 0..1. A point that a camera does not see is not carved by it.
 
     Raises:
         SceneError: fewer than two views show anything, or all look along one line.

@@ -1,103 +1,168 @@
-"""The pictures that a scene is fitted to, with their cameras, on the device."""
+"""The pictures that a scene is fitted to, with their cameras: whole views or random pixels at a time."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from tidr.files.cameras import Frame, read_split
+from tidr.files.cameras import Frame
 from tidr.files.guard import DEFAULT, Limits
-from tidr.files.image import read_image
-from tidr.kernels.image_batch import copy_block
+from tidr.files.image import read_image, resize
+from tidr.files.view_sets import read_split
+from tidr.kernels import image_batch as kernels
 from tidr.scene.camera import Camera
 from tidr.scene.graph import Scene
 
 from ..array import Array
+from ..buffer import Buffer
 from ..errors import SceneError
 from ..parameter import nearest
+from .picture_store import keep
 from .settings import FitSettings
 from .tape import unrecorded
+
+Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some views at once: cameras, rgb [B, H, W, 3] over the background, alpha [B, H, W, 1]."""
+    """What one step of a fit is held against.
 
-    cameras: list[Camera]
+    Whole views: rgb [B, H, W, 3] over `background` and alpha [B, H, W, 1] of `cameras`. Random pixels: rgb [count, 3]
+    and alpha [count, 1] of `pixels` [count * 3], each an index into `cameras`, a row and a column. sizes: (height,
+    width) of each camera's picture.
+    """
+
+    cameras: Sequence[Camera]
     rgb: Array
     alpha: Array
+    background: Colour
+    sizes: Sequence[tuple[int, int]]
+    pixels: Buffer | None = None
 
 
 class Views:
-    """N views of one size: cameras, pictures and names; the pictures are uploaded once.
+    """N views: cameras, pictures and names. The pictures lie on the device or, where they are too many, in a file.
 
     Args:
-        cameras: N cameras. pictures: [N, H, W, 3 or 4], linear RGB and straight alpha (1 where there is none).
+        cameras: N cameras. pictures: N pictures [H, W, 3 or 4], taken one by one, so that a generator need not hold
+            them all; linear RGB and straight alpha (1 where there is none). They may differ in size, but batches of
+            whole views cannot.
         background: linear RGB behind the pictures.
         names: for the report; numbers when None.
+        memory: bytes of pictures that are kept on the device, 2 GiB when None.
+        folder: where the file for more than that lies.
 
     Raises:
-        SceneError: counts or sizes that do not fit together.
+        SceneError: counts that do not fit together, pictures of another kind or not finite.
     """
 
     def __init__(
         self,
         cameras: Sequence[Camera],
-        pictures: Sequence[np.ndarray],
+        pictures: Iterable[np.ndarray],
         background: Sequence[float] | None = (0.0, 0.0, 0.0),
         names: Sequence[str] | None = None,
+        memory: int | None = None,
+        folder: Path | None = None,
     ) -> None:
-        if not len(cameras) or len(cameras) != len(pictures):
-            raise SceneError("views", f"{len(cameras)} cameras and {len(pictures)} pictures", "give one picture each")
-        self.names = list(names) if names is not None else [f"view_{n:03d}" for n in range(len(cameras))]
-        shapes = {np.shape(picture)[:2] for picture in pictures}
-        if len(shapes) > 1:
-            raise SceneError("views", f"pictures of unequal sizes {sorted(shapes)}", "resize them to one size")
-        parts = [_split(name, picture) for name, picture in zip(self.names, pictures, strict=True)]
-        mask = np.stack([part[1] for part in parts])
-        colour = np.stack([part[0] for part in parts]) * mask + (1 - mask) * np.asarray(
-            background or (0.0, 0.0, 0.0), np.float32
-        )
         self.cameras = list(cameras)
-        self.has_alpha = bool((mask < 1).any())
-        self.digest = hashlib.sha256(colour.tobytes() + mask.tobytes()).hexdigest()
-        self.rgb, self.alpha = Array.of(colour, needs_grad=False), Array.of(mask, needs_grad=False)
-        self._batches: dict[int, tuple[Array, Array]] = {}
+        self.names = list(names) if names is not None else [f"view_{n:03d}" for n in range(len(cameras))]
+        red, green, blue = (float(value) for value in background or (0.0, 0.0, 0.0))
+        self.background: Colour = (red, green, blue)
+        self.has_alpha = False
+        self._digest = hashlib.sha256()
+        self._store = keep(self._taken(pictures), memory, folder)
+        self.digest = self._digest.hexdigest()
+        self.sizes = self._store.sizes
+        self._batches: dict[tuple, tuple[Array, Array]] = {}
+        self._pixels: dict[int, Buffer] = {}
+        counts = np.array([height * width for height, width in self.sizes], np.float64)
+        shares = np.rint(np.cumsum(counts) / counts.sum() * kernels.SHARES)
+        self._shares, self._extents = _integers(shares), _integers(np.array(self.sizes).ravel())
 
     def __len__(self) -> int:
         return len(self.cameras)
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
-        return self.rgb.shape[1], self.rgb.shape[2]
+        """(height, width) in pixels of all pictures.
 
-    def batch(self, indices: Sequence[int]) -> Batch:
-        """The chosen views; two batches of one length share their memory."""
+        Raises:
+            SceneError: they differ.
+        """
+        if len(set(self.sizes)) > 1:
+            sizes = ", ".join(f"{width} x {height}" for height, width in sorted(set(self.sizes))[:4])
+            mend = "set fit.resolution, or fit random pixels with fit.rays_per_step"
+            raise SceneError("views", f"pictures of unequal sizes ({sizes}) in batches of whole views", mend)
+        return self.sizes[0]
+
+    def batch(self, indices: Sequence[int], background: Colour | None = None) -> Batch:
+        """The chosen views over `background` (their own when None); two batches of one length share their memory."""
         count, (height, width) = len(indices), self.size
-        if count not in self._batches:
-            shape = (count, height, width)
-            self._batches[count] = (Array((*shape, 3), needs_grad=False), Array((*shape, 1), needs_grad=False))
-        rgb, alpha = self._batches[count]
-        pixels = height * width
+        rgb, alpha = self._arrays((count, height, width))
         with unrecorded():
-            for place, index in enumerate(indices):
-                copy_block(pixels, 3, self.rgb.value, int(index) * pixels, rgb.value, place * pixels)
-                copy_block(pixels, 1, self.alpha.value, int(index) * pixels, alpha.value, place * pixels)
+            self._store.copy_views(indices, rgb, alpha)
+        chosen = [self.cameras[index] for index in indices]
+        return Batch(chosen, rgb, alpha, self._over(background, rgb, alpha), [(height, width)] * count)
+
+    def pixels(self, seed: int, step: int, count: int, background: Colour | None = None) -> Batch:
+        """`count` random pixels of all views, each equally likely, over `background` (their own when None).
+
+        They depend on nothing but the arguments, so a resumed fit goes on as if it had not stopped. Two batches of one
+        length share their memory.
+        """
+        rgb, alpha = self._arrays((count,))
+        pixels = self._pixels.setdefault(count, Buffer((count * 3,), "int"))
+        tables = (self._shares.ndarray, self._extents.ndarray, pixels.ndarray)
+        with unrecorded():
+            kernels.choose_pixels(_short(seed), step, count, len(self), *tables)
+            self._store.copy_pixels(count, pixels, self._extents, rgb, alpha)
+        return Batch(self.cameras, rgb, alpha, self._over(background, rgb, alpha), self.sizes, pixels)
+
+    def masks(self, indices: Iterable[int]) -> list[np.ndarray]:
+        """Alphas [H, W] of the chosen views."""
+        return [self._store.picture(index)[1][..., 0] for index in indices]
+
+    def pictures(self, indices: Iterable[int]) -> list[np.ndarray]:
+        """Linear RGB [H, W, 3] of the chosen views over their background."""
+        return [self._store.picture(index)[0] for index in indices]
+
+    def _arrays(self, shape: tuple[int, ...]) -> tuple[Array, Array]:
+        if shape not in self._batches:
+            self._batches[shape] = (Array((*shape, 3), needs_grad=False), Array((*shape, 1), needs_grad=False))
+        return self._batches[shape]
+
+    def _over(self, background: Colour | None, rgb: Array, alpha: Array) -> Colour:
+        """Put another colour behind a batch; the one that is behind it then."""
+        if background is not None:
+            change = [new - old for new, old in zip(background, self.background, strict=True)]
+            with unrecorded():
+                kernels.add_background(rgb.rows, *change, alpha.value, rgb.value)
         rgb.touch()
         alpha.touch()
-        return Batch([self.cameras[index] for index in indices], rgb, alpha)
+        return background or self.background
 
-    def masks(self, indices: Sequence[int]) -> np.ndarray:
-        """[n, H, W] alphas of the chosen views."""
-        return self.alpha.numpy()[list(indices), ..., 0]
-
-    def pictures(self, indices: Sequence[int]) -> np.ndarray:
-        """[n, H, W, 3] linear RGB over the background of the chosen views."""
-        return self.rgb.numpy()[list(indices)]
+    def _taken(self, pictures: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Each picture's colour over the background and its alpha, f32, on their way into the store."""
+        behind, count = np.asarray(self.background, np.float32), 0
+        for count, picture in enumerate(pictures, 1):
+            if count > len(self.cameras):
+                break
+            colour, mask = _split(self.names[count - 1], picture)
+            colour = colour * mask + (1 - mask) * behind
+            self.has_alpha |= bool((mask < 1).any())
+            self._digest.update(colour.tobytes())
+            self._digest.update(mask.tobytes())
+            yield colour, mask
+        if not count or count != len(self.cameras):
+            more = "more" if count > len(self.cameras) else f"{count}"
+            raise SceneError("views", f"{len(self.cameras)} cameras and {more} pictures", "give one picture each")
 
 
 def schedule(count: int, per_step: int, seed: int, step: int) -> list[int]:
@@ -110,51 +175,72 @@ def schedule(count: int, per_step: int, seed: int, step: int) -> list[int]:
     return [int(_permutation(count, seed, k // count)[k % count]) for k in range(first, first + per_step)]
 
 
-def load_views(scene: Scene, settings: FitSettings, limits: Limits = DEFAULT) -> tuple[Views, Views | None]:
-    """(the views to fit to, those kept out) that the settings name, over the film's background.
+def random_background(seed: int, step: int) -> Colour:
+    """The colour behind step number `step` of a fit whose background is "random", each channel in [0, 1)."""
+    red, green, blue = np.random.default_rng([seed, step, 1]).random(3)
+    return float(red), float(green), float(blue)
+
+
+@contextmanager
+def behind(scene: Scene, background: Colour) -> Iterator[None]:
+    """Inside the block the scene is drawn over this colour."""
+    kept = scene.film.background
+    if background != tuple(kept or (0.0, 0.0, 0.0)):
+        scene.film.background = background
+    try:
+        yield
+    finally:
+        scene.film.background = kept
+
+
+def load_views(
+    scene: Scene, settings: FitSettings, limits: Limits = DEFAULT, folder: Path | None = None
+) -> tuple[Views, Views | None]:
+    """(the views to fit to, those kept out) that the settings name, over the settings' background.
+
+    Args:
+        folder: where pictures that do not fit into memory are kept; the system's for temporary files when None.
 
     Raises:
-        FileError: missing or malformed files. SceneError: no such camera, unequal sizes, no view left.
+        FileError: missing or malformed files. SceneError: no such camera, no view left.
     """
+    background = scene.film.background if isinstance(settings.background, str) else settings.background
+
+    def made(cameras: list[Camera], pictures: Iterable[np.ndarray], names: list[str]) -> Views:
+        resized = pictures if settings.resolution is None else (resize(one, *settings.resolution) for one in pictures)
+        return Views(cameras, resized, background, names, folder=folder)
+
+    def of_frames(frames: Sequence[Frame]) -> Views:
+        cameras, pictures = [frame.camera() for frame in frames], (_picture(frame, limits) for frame in frames)
+        return made(cameras, pictures, [frame.name for frame in frames])
+
+    def of_targets(names: list[str]) -> Views:
+        pictures = (read_image(settings.targets[name], limits) for name in names)
+        return made([scene.cameras[name] for name in names], pictures, names)
+
     if settings.views:
         fitted, held = read_split(settings.views, limits, every=settings.hold_out)
-        return _of_frames(scene, fitted.frames), _of_frames(scene, held.frames) if len(held) else None
-    cameras = []
+        return of_frames(fitted.frames), of_frames(held.frames) if len(held) else None
     for name in settings.targets:
         if name not in scene.cameras:
             raise SceneError(f"fit.targets.{name}", "no such camera", nearest(name, scene.cameras))
-        cameras.append(scene.cameras[name])
-    pictures = [read_image(path, limits) for path in settings.targets.values()]
-    background, names = scene.film.background, list(settings.targets)
-    held = [index for index in range(len(names)) if settings.hold_out and index % settings.hold_out == 0]
-    chosen = [[index for index in range(len(names)) if (index in held) == out] for out in (False, True)]
-    if not chosen[0]:
+    names = list(settings.targets)
+    kept_out = [name for index, name in enumerate(names) if settings.hold_out and index % settings.hold_out == 0]
+    if len(kept_out) == len(names):
         raise SceneError("fit.hold_out", f"is {settings.hold_out}: no view is left to fit to", "take 2 or more, or 0")
-    fitted, kept = (
-        Views([cameras[i] for i in part], [pictures[i] for i in part], background, [names[i] for i in part])
-        if part
-        else None
-        for part in chosen
-    )
-    assert fitted is not None
-    return fitted, kept
+    fitted = of_targets([name for name in names if name not in kept_out])
+    return fitted, of_targets(kept_out) if kept_out else None
 
 
-def _of_frames(scene: Scene, frames: Sequence[Frame]) -> Views:
-    cameras, pictures = [], []
-    for frame in frames:
-        size = (frame.width, frame.height)
-        matrix, focal, centre = frame.camera_to_world, (frame.fx, frame.fy), (frame.cx, frame.cy)
-        cameras.append(Camera.from_matrix(matrix, focal, centre, *size))
-        colour, alpha = frame.load()
-        pictures.append(colour if alpha is None else np.concatenate([colour, alpha], axis=-1))
-    return Views(cameras, pictures, scene.film.background, [frame.name for frame in frames])
+def _picture(frame: Frame, limits: Limits) -> np.ndarray:
+    colour, alpha = frame.load(limits)
+    return colour if alpha is None else np.concatenate([colour, alpha], axis=-1)
 
 
 def _split(name: str, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(colour [H, W, 3], alpha [H, W, 1])."""
     picture = np.asarray(picture)
-    if picture.ndim != 3 or picture.shape[2] not in (3, 4) or picture.dtype.kind != "f":
+    if picture.ndim != 3 or picture.shape[2] not in (3, 4) or picture.dtype.kind != "f" or not picture.size:
         what = f"picture has shape {picture.shape} of {picture.dtype}"
         raise SceneError(name, what, "give linear floats [H, W, 3], or [H, W, 4] with straight alpha")
     if not np.isfinite(picture).all():
@@ -166,3 +252,14 @@ def _split(name: str, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def _integers(values: np.ndarray) -> Buffer:
+    buffer = Buffer((len(values),), "int")
+    buffer.ndarray.from_numpy(values.astype(np.int32))
+    return buffer
+
+
+def _short(seed: int) -> int:
+    """A seed of any size in 31 bits; a small one stays what it is."""
+    return (seed ^ seed >> 31) & 0x7FFFFFFF

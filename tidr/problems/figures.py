@@ -9,7 +9,7 @@ import numpy as np
 from tidr.renderers.raster import Rasterizer
 from tidr.renderers.renderer import render
 from tidr.scene.camera import Camera
-from tidr.scene.graph import Film, Node, Scene
+from tidr.scene.graph import Film, Geometry, Node, Scene
 from tidr.scene.mesh import Mesh, icosphere
 
 
@@ -26,10 +26,10 @@ def pictures(scene: Scene, cameras: Sequence[Camera], *channels: str, samples: i
     return {name: np.stack(each) for name, each in found.items()}
 
 
-def lone(mesh: Mesh, name: str = "shape", size: int = 64, **place) -> Scene:
+def lone(geometry: Geometry, name: str = "shape", size: int = 64, **place) -> Scene:
     """A scene of one node without lights."""
     scene = Scene(Film(size, size))
-    scene.add_node(name, Node(mesh, **place))
+    scene.add_node(name, Node(geometry, **place))
     return scene
 
 

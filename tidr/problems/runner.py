@@ -22,12 +22,12 @@ from tidr.fitting.optimizers import Optimizers
 from tidr.fitting.tape import Loss, Tape
 from tidr.parameter import Parameters, nearest
 from tidr.renderers.raster import Rasterizer
-from tidr.renderers.renderer import Image, render
+from tidr.renderers.renderer import Image, Renderer, render
 from tidr.scene.camera import Camera
 from tidr.scene.graph import Scene
 
 TREATMENTS = ("none", "antialias", "soft")
-FAMILIES = ("shapes", "appearance", "pose", "far")
+FAMILIES = ("shapes", "appearance", "pose", "far", "voxels", "volumes", "topology")
 SIZE = 64
 HOLD, STUCK = 3, 10  # looks at the error: solved when it stays below the threshold, given up when it never moves
 
@@ -66,7 +66,7 @@ class Task:
     targets: Mapping[str, np.ndarray]
     optimizer: Optimizers
     error: Callable[[], float]
-    softness: Softness
+    softness: Softness = Softness(sigma=(1e-4, 1e-4))
     loss: Callable[[Image, Mapping[str, Array]], Sequence[tuple[Loss, float]]] | None = None
     views_per_step: int = 0
 
@@ -76,6 +76,7 @@ class Problem:
     """What is asked: `build()` makes the task; it is solved when `error()` (`measure` says in what) is <= threshold.
 
     known: treatment -> why this method is bound to fail here; such a failure is reported as known, not hidden.
+    renderers: treatment -> renderer, where the treatments are not those of edges.
     """
 
     name: str
@@ -86,6 +87,12 @@ class Problem:
     known: Mapping[str, str] = field(default_factory=dict)
     max_iterations: int = 500
     check_every: int = 5
+    renderers: Mapping[str, Renderer] = field(default_factory=dict)
+
+    @property
+    def treatments(self) -> tuple[str, ...]:
+        """The names of what this problem can be solved with."""
+        return tuple(self.renderers) or TREATMENTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +139,7 @@ def problems(names: Iterable[str] | None = None) -> list[Problem]:
 
 
 def solve(problem: Problem, treatment: str) -> Result:
-    """Run one problem with one edge treatment ("none", "antialias" or "soft")."""
+    """Run one problem with one of its treatments (of edges: "none", "antialias" or "soft")."""
     began = time.perf_counter()
     task = problem.build()
     wanted = Parameters({str(number): parameter for number, parameter in enumerate(task.optimizer.parameters)})
@@ -142,7 +149,7 @@ def solve(problem: Problem, treatment: str) -> Result:
         while iteration < problem.max_iterations and not _settled(errors, problem.threshold):
             cameras, targets = batches[iteration % len(batches)]
             with Tape(wanted) as tape:
-                image = render(task.scene, cameras, _renderer(task, treatment, iteration))
+                image = render(task.scene, cameras, _renderer(problem, task, treatment, iteration))
                 for loss, weight in _losses(task, image, targets):
                     tape.add(loss, weight)
             task.optimizer.step()
@@ -173,7 +180,9 @@ def _settled(errors: Sequence[float], threshold: float) -> bool:
     return still or (len(errors) >= HOLD and max(errors[-HOLD:]) <= threshold)
 
 
-def _renderer(task: Task, treatment: str, iteration: int) -> Rasterizer:
+def _renderer(problem: Problem, task: Task, treatment: str, iteration: int) -> Renderer:
+    if problem.renderers:
+        return problem.renderers[treatment]
     soft = task.softness.at(iteration) if treatment == "soft" else {}
     return Rasterizer(edges=treatment, channels=tuple(task.targets), **soft)
 

@@ -19,6 +19,7 @@ from tidr.scene.graph import Scene
 
 from . import geometry
 from .entries import Entries, barycentrics, collect, depths, interpolated
+from .mesh_surface import MeshSurface
 from .shading import Shading, unit_normals
 from .views import Views
 from .visibility import bin_triangles
@@ -54,11 +55,11 @@ class SoftFrame:
         """A function for every channel that this frame can make."""
         made: dict[str, Callable[[], Array]] = {
             "rgb": lambda: self.to_pixels(
-                Shading(self.scene, self.entries, self.bary).colors(), self.scene.film.background
+                Shading(self.scene, MeshSurface(self.entries, self.bary)).colors(), self.scene.film.background
             ),
             "alpha": self.alpha,
             "depth": lambda: self.to_pixels(self.depths),
-            "normal": lambda: self.to_pixels(unit_normals(self.entries, self.bary)),
+            "normal": lambda: self.to_pixels(unit_normals(MeshSurface(self.entries, self.bary))),
             "uv": lambda: self._interpolated(self.world.uvs, self.world.pack.uv_corners),
             "barycentrics": lambda: self.to_pixels(self.bary),
             "ids": self.ids,

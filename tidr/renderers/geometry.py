@@ -11,26 +11,44 @@ from tidr import runtime
 from tidr.array import Array
 from tidr.buffer import Buffer
 from tidr.errors import SceneError
+from tidr.extract import surface_vertices
 from tidr.fitting.tape import Operation, needs, run
 from tidr.kernels import accumulate
 from tidr.kernels.raster import project as kernels
 from tidr.parameter import nearest
+from tidr.scene.extraction import Extraction
 from tidr.scene.graph import Node, Scene
 from tidr.scene.mesh import Mesh
+from tidr.scene.tetrahedra import Tetrahedra
 
 DEFAULT_MATERIAL = ""
 
 
 @dataclass(frozen=True)
 class Instance:
-    """A node's mesh in the pack: where its rows of each packed array start."""
+    """A node's mesh in the pack, or the triangles of its surface: where its rows of each packed array start."""
 
     index: int
     node: Node
-    mesh: Mesh
+    mesh: Mesh | Extraction
     vertex: int
     uv: int
     normal: int
+
+    def vertices(self) -> Array:
+        """[V, 3] in object space; those of a surface are made anew, on the open tape."""
+        if isinstance(self.mesh, Mesh):
+            return self.mesh.vertices
+        tetrahedra = self.node.geometry
+        assert isinstance(tetrahedra, Tetrahedra)
+        return surface_vertices(tetrahedra, self.mesh)
+
+
+def mesh_of(node: Node) -> Mesh | Extraction | None:
+    """What a node gives to a rasterizer: its mesh, or its tetrahedra's surface as it is now."""
+    if isinstance(node.geometry, Tetrahedra):
+        return node.geometry.extraction()
+    return node.geometry if isinstance(node.geometry, Mesh) else None
 
 
 class Pack:
@@ -45,16 +63,16 @@ class Pack:
         self.materials: list[str] = [DEFAULT_MATERIAL, *scene.materials]
         vertex = uv = normal = 0
         for node in scene.nodes.values():
-            if isinstance(node.geometry, Mesh):
-                mesh = node.geometry
+            mesh = mesh_of(node)
+            if mesh is not None:
                 self.instances.append(Instance(len(self.instances), node, mesh, vertex, uv, normal))
-                vertex += mesh.vertices.rows
+                vertex += mesh.topology.vertex_count
                 uv += mesh.uvs.rows if mesh.uvs is not None else 0
                 normal += mesh.normals.rows if mesh.shading == "file" and mesh.normals is not None else 0
         self.vertices, self.uvs, self.normals = vertex, uv, vertex + normal
-        parts = [self._corners(instance) for instance in self.instances] or [_nothing()]
+        self.faces = sum(len(instance.mesh.faces) for instance in self.instances)
+        parts = [self._corners(instance) for instance in self.instances if len(instance.mesh.faces)] or [_nothing()]
         table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        self.faces = len(table["triangles"]) if self.instances else 0
         self.smooth = any(instance.mesh.shading == "smooth" for instance in self.instances)
         self.triangles, self.opposite, self.uv_corners, self.normal_corners, self.face_material = (
             _upload(table[name]) for name in ("triangles", "opposite", "uv_corners", "normal_corners", "material")
@@ -106,8 +124,8 @@ _packs: weakref.WeakKeyDictionary[Scene, tuple[tuple, Pack]] = weakref.WeakKeyDi
 
 
 def pack(scene: Scene) -> Pack:
-    """The scene's index arrays, made again only when a node, mesh or material name changed."""
-    nodes = tuple((name, id(node.geometry), node.materials) for name, node in scene.nodes.items())
+    """The scene's index arrays, made again only when a node, triangle or material name changed."""
+    nodes = tuple((name, id(mesh_of(node)), node.materials) for name, node in scene.nodes.items())
     key = (runtime.generation(), nodes, tuple(scene.materials))
     held = _packs.get(scene)
     if held is None or held[0] != key:
@@ -172,8 +190,8 @@ def _matrices(scene: Scene, packed: Pack) -> Array:
 
 
 def _place(instance: Instance, matrices: Array, positions: Array) -> None:
-    vertices, chunks = instance.mesh.vertices, runtime.reduction_chunks()
-    count, index, start = vertices.rows, instance.index, instance.vertex
+    vertices, chunks = instance.vertices(), runtime.reduction_chunks()
+    count, index, start = instance.mesh.topology.vertex_count, instance.index, instance.vertex
 
     def forward() -> None:
         kernels.to_world(count, vertices.value, matrices.value, index, start, positions.value)

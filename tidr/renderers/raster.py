@@ -19,6 +19,7 @@ from . import geometry
 from .edges_antialias import Antialias
 from .edges_soft import SoftFrame
 from .entries import barycentrics, depths, interpolated, project_vertices
+from .mesh_surface import MeshSurface
 from .renderer import Image
 from .shading import Shading, unit_normals
 from .views import Views
@@ -100,7 +101,7 @@ class HardFrame:
             "rgb": self.rgb,
             "alpha": self.alpha,
             "depth": lambda: self.to_pixels(depths(self.entries, self.bary)),
-            "normal": lambda: self.to_pixels(unit_normals(self.entries, self.bary)),
+            "normal": lambda: self.to_pixels(unit_normals(MeshSurface(self.entries, self.bary))),
             "uv": lambda: self._interpolated(self.world.uvs, self.world.pack.uv_corners),
             "barycentrics": lambda: self.to_pixels(self.bary),
             "ids": self.ids,
@@ -116,7 +117,7 @@ class HardFrame:
         return self._bary
 
     def rgb(self) -> Array:
-        colors = Shading(self.scene, self.entries, self.bary).colors()
+        colors = Shading(self.scene, MeshSurface(self.entries, self.bary)).colors()
         return self._smoothed(self.to_pixels(colors, self.scene.film.background))
 
     def alpha(self) -> Array:

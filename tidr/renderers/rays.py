@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
@@ -35,42 +36,61 @@ class Rays:
         return self.origins.rows
 
     @classmethod
-    def of_cameras(
-        cls, cameras: Sequence[Camera], width: int, height: int, pixels: Buffer | None = None, count: int = 0
-    ) -> Rays:
-        """Rays through the centres of all pixels, or of the `count` given: pixels [count * 3], view, row and column."""
+    def of_cameras(cls, cameras: Sequence[Camera], width: int, height: int) -> Rays:
+        """Rays through the centres of all pixels of all cameras."""
         views = len(cameras)
-        table = _table(cameras, width, height)
-        shape = (views, height, width) if pixels is None else (count,)
-        n = int(np.prod(shape))
+        table = _table(cameras, [(height, width)] * views)
+        shape = (views, height, width)
+
+        def forward(*outputs) -> None:
+            kernels.image_rays(views, height, width, table.value, *outputs)
+
+        def backward(chunks: int, *arrays) -> None:
+            kernels.image_rays_adjoint(chunks, views, height, width, *arrays)
+
+        return cls._made(shape, table, forward, backward)
+
+    @classmethod
+    def of_pixels(cls, cameras: Sequence[Camera], sizes: Sequence[tuple[int, int]], pixels: Buffer, count: int) -> Rays:
+        """Rays through `count` pixel centres: pixels [count * 3], each a camera, a row and a column.
+
+        sizes: (height, width) of each camera's image.
+        """
+        table = _table(cameras, sizes)
+
+        def forward(*outputs) -> None:
+            kernels.pixel_rays(count, pixels.ndarray, table.value, *outputs)
+
+        def backward(chunks: int, *arrays) -> None:
+            kernels.pixel_rays_adjoint(chunks, len(cameras), count, pixels.ndarray, *arrays)
+
+        return cls._made((count,), table, forward, backward)
+
+    @classmethod
+    def _made(
+        cls, shape: tuple[int, ...], table: Array, fill: Callable[..., None], scatter: Callable[..., None]
+    ) -> Rays:
+        """Rays from the cameras' table, by a kernel that fills them and one that sums the table's gradient."""
+        n = math.prod(shape)
         origins, directions, cosines = Array((n, 3)), Array((n, 3)), Array((n, 1))
-        outputs = (origins.value, directions.value, cosines.value)
 
         def forward() -> None:
-            if pixels is None:
-                kernels.image_rays(views, height, width, table.value, *outputs)
-            else:
-                kernels.pixel_rays(count, pixels.ndarray, table.value, *outputs)
+            fill(origins.value, directions.value, cosines.value)
 
         def backward() -> None:
-            chunks, block = runtime.reduction_chunks(), runtime.chunk_block()
-            part = Buffer((chunks * views * 18,))
+            chunks = runtime.reduction_chunks()
+            part = Buffer((chunks * table.rows * 18,))
             part.ndarray.fill(0.0)
-            arrays = (
-                directions.value, cosines.value, origins.grad, directions.grad, cosines.grad, part.ndarray, block
-            )  # fmt: skip
-            if pixels is None:
-                kernels.image_rays_adjoint(chunks, views, height, width, *arrays)
-            else:
-                kernels.pixel_rays_adjoint(chunks, views, count, pixels.ndarray, *arrays)
-            accumulate.collect(chunks, views, 18, part.ndarray, table.grad)
+            gradients = (origins.grad, directions.grad, cosines.grad)
+            scatter(chunks, directions.value, cosines.value, *gradients, part.ndarray, runtime.chunk_block())
+            accumulate.collect(chunks, table.rows, 18, part.ndarray, table.grad)
 
         run(Operation(forward, backward, [table], [origins, directions, cosines], "rays"))
         return cls(origins, directions, cosines, shape)
 
     def to_object(self, scene: Scene, node: Node) -> Rays:
         """The same rays in a node's object space; their parameter stays the distance in the world."""
-        matrix = _world_to_object(scene, node)
+        matrix = world_to_object(scene, node)
         origins, directions = Array((self.count, 3)), Array((self.count, 3))
 
         def forward() -> None:
@@ -109,33 +129,34 @@ class RayRenderer(ABC):
         return Image(self.trace(scene, Rays.of_cameras(cameras, width, height)))
 
     def render_pixels(
-        self, scene: Scene, cameras: Sequence[Camera], width: int, height: int, pixels: Buffer, count: int
+        self, scene: Scene, cameras: Sequence[Camera], sizes: Sequence[tuple[int, int]], pixels: Buffer, count: int
     ) -> Image:
-        """Channels [count, C] of the pixels [count * 3]: camera, row and column, at image size `width` x `height`."""
-        return Image(self.trace(scene, Rays.of_cameras(cameras, width, height, pixels, count)))
+        """Channels [count, C] of chosen pixels; see `Rays.of_pixels`."""
+        return Image(self.trace(scene, Rays.of_pixels(cameras, sizes, pixels, count)))
 
 
-def _table(cameras: Sequence[Camera], width: int, height: int) -> Array:
-    """[B, 18] matrices that take pixels to rays."""
+def _table(cameras: Sequence[Camera], sizes: Sequence[tuple[int, int]]) -> Array:
+    """[B, 18] matrices that take pixels of images (height, width) to rays."""
     table = Array((len(cameras), 18))
     inputs = [parameter for camera in cameras for parameter in camera.parameters().values()]
 
     def forward() -> None:
-        table.set(np.stack([camera.unprojection(width, height).reshape(18) for camera in cameras]))
+        pairs = zip(cameras, sizes, strict=True)
+        table.set(np.stack([camera.unprojection(width, height).reshape(18) for camera, (height, width) in pairs]))
 
     def backward() -> None:
         gradients = table.grad_numpy().astype(np.float64).reshape(-1, 2, 3, 3)
-        for camera, gradient in zip(cameras, gradients, strict=True):
-            found = camera.unprojection_adjoint(width, height, gradient)
-            for name, parameter in camera.parameters().items():
-                if needs(parameter):
+        for camera, (height, width), gradient in zip(cameras, sizes, gradients, strict=True):
+            if any(needs(parameter) for parameter in camera.parameters().values()):
+                found = camera.unprojection_adjoint(width, height, gradient)
+                for name, parameter in camera.parameters().items():
                     parameter.set_grad(parameter.grad_numpy() + found[name])
 
     run(Operation(forward, backward, inputs, [table], "cameras"))
     return table
 
 
-def _world_to_object(scene: Scene, node: Node) -> Array:
+def world_to_object(scene: Scene, node: Node) -> Array:
     """[1, 16] row-major world-to-object matrix of a node."""
     matrix = Array((1, 16))
     inputs = [p for one in scene.ordered_nodes() for p in one.transform_parameters().values()]

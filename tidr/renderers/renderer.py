@@ -105,6 +105,8 @@ _RENDERERS: dict[str, str | type] = {
     "raster": "raster.Rasterizer",
     "volume": "volume.VolumeRenderer",
     "voxels": "voxels.VoxelRenderer",
+    "level_set": "level_set.LevelSetRenderer",
+    "neus": "neus.NeusRenderer",
 }
 SUITED = {
     "Mesh": "raster",
@@ -113,6 +115,7 @@ SUITED = {
     "HashField": "volume",
     "FrequencyField": "volume",
     "VoxelGrid": "voxels",
+    "NeusGrid": "neus",
 }  # by the name of the geometry's class, so that nothing is imported to find out
 
 

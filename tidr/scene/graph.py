@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -28,6 +28,22 @@ class Film:
     background: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
+class Geometry(Protocol):
+    """What stands at a node: a mesh, a volume, a voxel grid, a field."""
+
+    def parameters(self) -> dict[str, Parameter]:
+        """The parameters by name, without the node's."""
+        ...
+
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest corner [3] of the object-space bounding box."""
+        ...
+
+    def byte_size(self) -> int:
+        """Bytes of all values in 32-bit numbers."""
+        ...
+
+
 class Node:
     """A place in the scene: transform, parent, and a geometry that other nodes may share (instancing).
 
@@ -37,7 +53,7 @@ class Node:
 
     def __init__(
         self,
-        geometry: Mesh | None = None,
+        geometry: Geometry | None = None,
         materials: tuple[str, ...] = (),
         parent: str | None = None,
         translation=(0, 0, 0),

@@ -109,6 +109,12 @@ class Mesh:
         vertices = self.vertices.numpy()
         return vertices.min(0), vertices.max(0)
 
+    def byte_size(self) -> int:
+        """Bytes of all values and indices in 32-bit numbers."""
+        corners = [self.faces, self.uv_faces, self.normal_faces]
+        values = 4 * sum(parameter.rows * parameter.channels for parameter in self.parameters().values())
+        return values + sum(array.nbytes for array in corners if array is not None)
+
     def _corners(self, name: str, of: Parameter | None, given) -> np.ndarray | None:
         if of is None:
             return None
