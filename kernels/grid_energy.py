@@ -1,8 +1,8 @@
 """Energies of grids and their adjoints: total variation, sparsity.
 
 A grid [D, H, W] lies on the device as [D * H, W]; one of C = K c numbers a cell, [D, H, W, ..., c], as
-[D * H * W * K, c]. Every adjoint gathers at its own number, so nothing is atomic. Lines of W cells are shared out in
-chunks as in kernels/reduce.py.
+[D * H * W * K, c], K rows a cell. Every adjoint gathers at its own number, so nothing is atomic. Lines of W cells are
+shared out in chunks as in kernels/reduce.py.
 """
 
 import taichi as ti
@@ -11,86 +11,92 @@ A2 = ti.types.ndarray(ndim=2)
 
 
 @ti.func
-def _number(values: ti.template(), line, x, c, width, channels, scalar: ti.template()):
-    """Number c of cell x of a line."""
-    out = 0.0
-    if ti.static(scalar):
-        out = values[line, x]
-    else:
-        columns = values.shape[1]
-        flat = (line * width + x) * channels + c
-        row = flat // columns
-        out = values[row, flat - row * columns]
-    return out
+def _number(values: ti.template(), line, x, k, c, width, terms, scalar: ti.template()):
+    """Number c of row k of cell x of a line."""
+    return values[line, x] if ti.static(scalar) else values[(line * width + x) * terms + k, c]
 
 
 @ti.func
-def _steps(values: ti.template(), z, y, x, c, depth, height, width, channels, scalar: ti.template()):
-    """Differences [3] to the next cells along x, y and z; 0 beyond the border."""
-    line, out = z * height + y, ti.Vector([0.0, 0.0, 0.0])
-    here = _number(values, line, x, c, width, channels, scalar)
+def _steps(
+    values: ti.template(), here, line, x, y, z, k, c, depth, height, width, terms, scalar: ti.template()
+):  # fmt: skip
+    """Differences [3] from `here`, the number of this cell, to the next cells along x, y and z; 0 beyond the border."""
+    out = ti.Vector([0.0, 0.0, 0.0])
     if x + 1 < width:
-        out[0] = _number(values, line, x + 1, c, width, channels, scalar) - here
+        out[0] = _number(values, line, x + 1, k, c, width, terms, scalar) - here
     if y + 1 < height:
-        out[1] = _number(values, line + 1, x, c, width, channels, scalar) - here
+        out[1] = _number(values, line + 1, x, k, c, width, terms, scalar) - here
     if z + 1 < depth:
-        out[2] = _number(values, line + height, x, c, width, channels, scalar) - here
+        out[2] = _number(values, line + height, x, k, c, width, terms, scalar) - here
     return out
 
 
 @ti.kernel
 def total_variation(
-    values: A2, depth: ti.i32, height: ti.i32, width: ti.i32, channels: ti.i32, soft: float, chunks: ti.i32,
-    size: ti.i32, across: ti.i32, along: ti.i32, partial: A2, loss: A2, scalar: ti.template(),
+    values: A2, depth: ti.i32, height: ti.i32, width: ti.i32, terms: ti.i32, columns: ti.i32, soft: float,
+    chunks: ti.i32, size: ti.i32, across: ti.i32, along: ti.i32, partial: A2, loss: A2, scalar: ti.template(),
 ):  # fmt: skip
     """loss = mean of sqrt(|steps|^2 + soft)."""
     for p in range(chunks):
         energy = 0.0
-        for k in range(size):
-            line = p * across + k * along
+        for step in range(size):
+            line = p * across + step * along
             if line < depth * height:
                 z = line // height
                 for x in range(width):
-                    for c in range(channels):
-                        d = _steps(values, z, line - z * height, x, c, depth, height, width, channels, scalar)
-                        energy += ti.sqrt(d.norm_sqr() + soft)
+                    for k in range(terms):
+                        for c in range(columns):
+                            here = _number(values, line, x, k, c, width, terms, scalar)
+                            d = _steps(
+                                values, here, line, x, line - z * height, z, k, c, depth, height, width, terms, scalar
+                            )
+                            energy += ti.sqrt(d.norm_sqr() + soft)
         partial[p, 0] = energy
     for _ in range(1):
         energy = 0.0
         for p in range(chunks):
             energy += partial[p, 0]
-        loss[0, 0] = energy / depth / height / width / channels
+        loss[0, 0] = energy / depth / height / width / (terms * columns)
+
+
+@ti.func
+def _slope(
+    values: ti.template(), line, x, y, z, k, c, depth, height, width, terms, soft, scalar: ti.template()
+):  # fmt: skip
+    """Derivative of the sum by one number: it is in its own steps and in one step of each cell before it."""
+    here = _number(values, line, x, k, c, width, terms, scalar)
+    d = _steps(values, here, line, x, y, z, k, c, depth, height, width, terms, scalar)
+    square, total = d.norm_sqr(), 0.0
+    if square > 0.0:
+        total -= d.sum() / ti.sqrt(square + soft)
+    for a in ti.static(range(3)):
+        bx, by, bz = x - int(a == 0), y - int(a == 1), z - int(a == 2)
+        if ti.min(bx, by, bz) >= 0:
+            before = bz * height + by
+            there = _number(values, before, bx, k, c, width, terms, scalar)
+            if there != here:
+                e = _steps(values, there, before, bx, by, bz, k, c, depth, height, width, terms, scalar)
+                total += e[a] / ti.sqrt(e.norm_sqr() + soft)
+    return total
 
 
 @ti.kernel
 def total_variation_adjoint(
-    values: A2, depth: ti.i32, height: ti.i32, width: ti.i32, channels: ti.i32, soft: float, seed: A2, grad: A2,
-    scalar: ti.template(),
+    values: A2, depth: ti.i32, height: ti.i32, width: ti.i32, terms: ti.i32, columns: ti.i32, soft: float, seed: A2,
+    grad: A2, scalar: ti.template(),
 ):  # fmt: skip
-    """A number is in its own steps and in one step of each cell before it."""
     for line in range(depth * height):
         z = line // height
         y = line - z * height
-        scale = seed[0, 0] / depth / height / width / channels
+        scale = seed[0, 0] / depth / height / width / (terms * columns)
         for x in range(width):
-            for c in range(channels):
-                d = _steps(values, z, y, x, c, depth, height, width, channels, scalar)
-                total = 0.0
-                if d.norm_sqr() > 0.0:
-                    total -= d.sum() / ti.sqrt(d.norm_sqr() + soft)
-                for a in ti.static(range(3)):
-                    bz, by, bx = z - int(a == 2), y - int(a == 1), x - int(a == 0)
-                    if ti.min(bx, by, bz) >= 0:
-                        e = _steps(values, bz, by, bx, c, depth, height, width, channels, scalar)
-                        if e[a] != 0.0:
-                            total += e[a] / ti.sqrt(e.norm_sqr() + soft)
-                if ti.static(scalar):
-                    grad[line, x] = grad[line, x] + scale * total
-                else:
-                    flat = (line * width + x) * channels + c
-                    row = flat // values.shape[1]
-                    column = flat - row * values.shape[1]
-                    grad[row, column] = grad[row, column] + scale * total
+            for k in range(terms):
+                for c in range(columns):
+                    slope = _slope(values, line, x, y, z, k, c, depth, height, width, terms, soft, scalar)
+                    row, column = (line * width + x) * terms + k, c
+                    if ti.static(scalar):
+                        row, column = line, x
+                    grad[row, column] = grad[row, column] + scale * slope
 
 
 @ti.kernel

@@ -10,7 +10,9 @@ from tidr import buffer
 from tidr.errors import SceneError
 from tidr.fitting.fit import fit_from_settings
 from tidr.fitting.growth import Growth
+from tidr.fitting.loop import jittered
 from tidr.fitting.settings import FitSettings, ParameterSettings, StartSettings
+from tidr.fitting.start_box import begin_even
 from tidr.scene.volume import Volume
 
 from .test_fit import Ear
@@ -117,6 +119,29 @@ def test_a_box_is_put_around_the_masks(targets):
     assert (np.abs(np.stack([-lower, upper]) - 0.8) < 0.2).all()
 
 
+def test_an_even_start_forgets_what_the_grid_held(targets):
+    scene = scene_of(ball())
+    even = {"cloud": StartSettings(shape="even", value=0.4)}
+    fit_from_settings(scene, settings(targets, start=even, steps=1))
+    assert np.abs(scene["cloud"].geometry.density.numpy() - 0.4).max() < 0.31  # a step of lr 0.3 away
+    with pytest.raises(SceneError, match="no densities"):
+        begin_even(posed_ball(), "ball", StartSettings(shape="even"))
+
+
+def posed_ball() -> tidr.Scene:
+    scene = tidr.Scene()
+    scene.add_node("ball", tidr.Node(tidr.Mesh(*tidr.icosphere(1))))
+    return scene
+
+
+def test_jitter_changes_with_the_step_and_is_off_for_the_report(f32):
+    renderer = tidr.VolumeRenderer(jitter=True, seed=3)
+    assert jittered(renderer, 4).seed == 4
+    assert not jittered(renderer, None).jitter
+    plain = tidr.VolumeRenderer()
+    assert jittered(plain, 4) is plain
+
+
 def test_a_step_with_random_pixels_allocates_nothing(targets):
     seen = []
     fit_from_settings(start(), settings(targets, steps=12), watcher=Ear(lambda step: seen.append(buffer.allocations)))
@@ -127,6 +152,5 @@ def test_what_random_pixels_cannot_do_is_refused(targets):
     with pytest.raises(SceneError, match="looks at neighbouring pixels"):
         fit_from_settings(start(), settings(targets, losses={"dssim": 1.0}))
     scene = start()
-    scene.add_node("ball", tidr.Node(tidr.Mesh(*tidr.icosphere(1))))
     with pytest.raises(SceneError, match="Rasterizer draws whole views only"):
         fit_from_settings(scene, settings(targets, renderer={"type": "raster"}))

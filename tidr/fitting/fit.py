@@ -24,13 +24,13 @@ from ..parameter import Parameter, Parameters
 from . import checkpoint, schedules
 from .growth import Growth
 from .large_steps import LargeSteps
-from .loop import Loop, Plan, Scheduled, Watcher, newest
+from .loop import Loop, Plan, Scheduled, Watcher, jittered, newest
 from .objective import Objective, fitted_grids
 from .optimizers import SGD, Adam, Optimizer, UniformAdam, VectorAdam
 from .report import SHOWN, RunFolder, measure
 from .settings import FitSettings, ParameterSettings, checked, start_of
 from .start import begin
-from .start_box import begin_box
+from .start_box import begin_box, begin_even
 from .views import Views, load_views
 
 KINDS = {"adam": Adam, "sgd": SGD, "uniform_adam": UniformAdam, "vector_adam": VectorAdam}
@@ -192,21 +192,21 @@ def _run(
     loop = Loop(plan, folder, watcher)
     if saved is not None:
         loop.restore(saved, force)
-    looked = held or plan.views
+    looked, shown = held or plan.views, jittered(plan.renderer, None)
     if folder is not None:
         checkpoint.sweep(folder.path)
         if saved is None:
             checkpoint.clear(folder.path)
-            folder.pictures("before", measure(plan.scene, plan.renderer, looked, plan.views_per_step)[1][:SHOWN])
+            folder.pictures("before", measure(plan.scene, shown, looked, plan.views_per_step)[1][:SHOWN])
             folder.pictures("target", looked.pictures(range(min(SHOWN, len(looked)))))
     loop.run()
     loop.take_best()
-    metrics, drawn = measure(plan.scene, plan.renderer, looked, plan.views_per_step)
+    metrics, drawn = measure(plan.scene, shown, looked, plan.views_per_step)
     metrics |= {"views_are": "kept out of the fit" if held else "those fitted", "steps": loop.step}
     metrics |= {"seconds": loop.rows[-1][-1], "skipped_steps": loop.skipped}
     if folder is not None:
         folder.pictures("after", drawn[:SHOWN])
-        folder.finish(plan.scene, plan.renderer, looked, metrics)
+        folder.finish(plan.scene, shown, looked, metrics)
     columns, losses = tuple(loop.columns), np.array(loop.rows).reshape(-1, len(loop.columns))
     path = folder.path if folder is not None else None
     seconds = time.monotonic() - begun
@@ -242,6 +242,9 @@ def _begin(scene: Scene, settings: FitSettings, views: Views) -> dict[Node, floa
         if start.shape == "box":
             masks = views.masks(range(len(views))) if views.has_alpha else None
             begin_box(scene, name, start, views.cameras, masks)
+            continue
+        if start.shape == "even":
+            begin_even(scene, name, start)
             continue
         if not views.has_alpha and (start.centre is None or start.radius is None):
             where = f"fit.start.{name}"

@@ -30,7 +30,8 @@ def total_variation(grid: Array, softness: float = 1e-8) -> Loss:
     scalar = len(grid.shape) == 3
     parts = split(depth * height, runtime.on_cpu())
     partial, loss = Buffer((parts.chunks, 1)), Array(())
-    extent = (depth, height, width, channels, float(softness))
+    terms = 1 if scalar else channels // grid.channels
+    extent = (depth, height, width, terms, 1 if scalar else grid.channels, float(softness))
 
     def forward() -> None:
         kernels.total_variation(grid.value, *extent, *parts, partial.ndarray, loss.value, scalar)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -221,12 +222,12 @@ class Loop:
 
     def _drawn(self, batch: Batch) -> Image:
         """What the batch is compared with."""
-        plan = self.plan
+        scene, renderer = self.plan.scene, jittered(self.plan.renderer, self.plan.seed + self.step)
         if batch.pixels is None:
             height, width = batch.sizes[0]
-            return render(plan.scene, batch.cameras, plan.renderer, width, height)
-        assert isinstance(plan.renderer, RayRenderer)
-        return plan.renderer.render_pixels(plan.scene, batch.cameras, batch.sizes, batch.pixels, batch.rgb.rows)
+            return render(scene, batch.cameras, renderer, width, height)
+        assert isinstance(renderer, RayRenderer)
+        return renderer.render_pixels(scene, batch.cameras, batch.sizes, batch.pixels, batch.rgb.rows)
 
     def _refuse_blind(self) -> None:
         """Before the first step: a parameter whose gradient is exactly zero in every view is a mistake."""
@@ -310,6 +311,13 @@ def newest(folder: Path, watcher: Watcher) -> checkpoint.Checkpoint | None:
     if found is None:
         watcher.say(f"{folder} holds no checkpoint; starting from the beginning")
     return found
+
+
+def jittered(renderer: Any, seed: int | None) -> Any:
+    """A renderer whose random places are those of `seed`, none where it is None; others stay as they are."""
+    if not getattr(renderer, "jitter", False):
+        return renderer
+    return replace(renderer, jitter=False) if seed is None else replace(renderer, seed=seed & 0x7FFFFFFF)
 
 
 def _under(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
@@ -10,7 +11,7 @@ from ..parameter import nearest
 
 OPTIMIZERS = ("adam", "sgd", "uniform_adam", "vector_adam", "large_steps")
 SCHEDULES = ("constant", "exponential", "cosine", "warmup")
-STARTS = ("sphere", "box")
+STARTS = ("sphere", "box", "even")
 BACKGROUNDS = ("film", "random")
 LARGEST_RADIANCE, LARGEST_SIDE = 1e6, 65536
 PIXEL_LOSSES = ("mse", "l1", "charbonnier", "relative_l2")
@@ -48,8 +49,9 @@ class ParameterSettings:
 class StartSettings:
     """What a node's mesh is replaced by before the fit, or where the box of its grid or field is put.
 
-    shape: one of STARTS; "box" keeps what the node holds, at its place. resolution n: the sphere has 20 n^2 triangles.
-    texture: the grey albedo has about texture^2 texels. centre and radius (world units): found from the masks of the
+    shape: one of STARTS. "box" keeps what the node holds and puts its grid or field where the thing is; "even" fills
+    its grid of densities or occupancies with `value`. resolution n: the sphere has 20 n^2 triangles. texture: the grey
+    albedo has about texture^2 texels. centre and radius (world units) of sphere and box: found from the masks of the
     views when None.
     """
 
@@ -58,6 +60,7 @@ class StartSettings:
     texture: int = 320
     centre: tuple[float, float, float] | None = None
     radius: float | None = None
+    value: float = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,3 +186,5 @@ def _check_start(where: str, value: StartSettings | str) -> None:
         raise SceneError(f"{where}.texture", f"is {start.texture}", "take 1 to 8192")
     if start.radius is not None and not start.radius > 0:
         raise SceneError(f"{where}.radius", f"is {start.radius}", "take a length above 0")
+    if not 0 <= start.value < math.inf:
+        raise SceneError(f"{where}.value", f"is {start.value}", "take 0 or more")

@@ -1,4 +1,4 @@
-"""Where a grid or field that a fit starts anew has to be: a box around what the masks, or the cameras, look at."""
+"""What a fit of a grid or field begins from: an even grid, a box around what the masks, or the cameras, look at."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tidr.scene.camera import Camera
-from tidr.scene.graph import Scene
+from tidr.scene.graph import Node, Scene
 
 from ..errors import SceneError
 from ..parameter import nearest
@@ -31,9 +31,7 @@ def begin_box(
     Raises:
         SceneError: no such node, a node without a box, or a place that cannot be found.
     """
-    if name not in scene.nodes:
-        raise SceneError(f"fit.start.{name}", "no such node", nearest(name, scene.nodes))
-    geometry: Any = scene.nodes[name].geometry
+    geometry: Any = _named(scene, name).geometry
     if not (hasattr(geometry, "lower") and hasattr(geometry, "upper")):
         raise SceneError(f"fit.start.{name}", "the node has no box", 'give a volume, voxels or a field, or "sphere"')
     if start.centre is not None and start.radius is not None:
@@ -43,6 +41,26 @@ def begin_box(
     to_object = np.linalg.inv(scene.world_matrices()[name])
     points = np.array(list(itertools.product(*np.transpose(corners)))) @ to_object[:3, :3].T + to_object[:3, 3]
     geometry.lower, geometry.upper = points.min(0), points.max(0)
+
+
+def begin_even(scene: Scene, name: str, start: StartSettings) -> None:
+    """Fill a node's grid of densities or occupancies with the value that `start` says.
+
+    Raises:
+        SceneError: no such node, or one that holds neither.
+    """
+    geometry: Any = _named(scene, name).geometry
+    grid = getattr(geometry, "density", None)
+    grid = getattr(geometry, "occupancy", None) if grid is None else grid
+    if grid is None:
+        raise SceneError(f"fit.start.{name}", "the node has no densities or occupancies", "give a volume or voxels")
+    grid.set(np.full(grid.shape, start.value))
+
+
+def _named(scene: Scene, name: str) -> Node:
+    if name not in scene.nodes:
+        raise SceneError(f"fit.start.{name}", "no such node", nearest(name, scene.nodes))
+    return scene.nodes[name]
 
 
 def hull_box(cameras: Sequence[Camera], masks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
