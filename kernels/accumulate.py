@@ -8,6 +8,16 @@ import taichi as ti
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
 
+# Taichi gives a CPU thread at least 512 neighbouring turns of a parallel loop, whatever block_dim says. A loop of few
+# long turns therefore runs this many turns for each, of which one works: chunks one a task, rows and tiles eight.
+TASK, SPREAD = 512, 64
+
+
+@ti.func
+def turns(size):
+    """Turns of a loop over the chunks of kernels/reduce.py, for each chunk; one where a chunk is a single row."""
+    return SPREAD if size > 1 else 1
+
 
 @ti.func
 def add(part: ti.template(), slot, value, atomic: ti.template()):

@@ -6,6 +6,8 @@ in elimination order (tidr/fitting/elimination.py); column i of the factor holds
 
 import taichi as ti
 
+from .accumulate import TASK
+
 I1 = ti.types.ndarray(dtype=ti.i32, ndim=1)
 F1 = ti.types.ndarray(dtype=ti.f64, ndim=1)
 D2 = ti.types.ndarray(dtype=ti.f64, ndim=2)
@@ -171,8 +173,10 @@ def substitute(
     x: A2,  # [V, 3]
 ):
     """x with A x = b, for three right sides at once; the branches run in parallel."""
-    ti.loop_config(block_dim=1)
-    for b in range(branch_count):
+    for ticket in range(branch_count * TASK):
+        b = ticket // TASK
+        if ticket % TASK != 0:
+            continue
         for k in range(branches[b], branches[b + 1]):
             _forward(k, order, row_offsets, row_columns, row_values, right, y)
     for _ in range(1):
@@ -180,8 +184,10 @@ def substitute(
             _forward(k, order, row_offsets, row_columns, row_values, right, y)
         for back in range(count - branches[branch_count]):
             _backward(count - 1 - back, order, column_offsets, column_rows, column_values, diagonal, y, x)
-    ti.loop_config(block_dim=1)
-    for b in range(branch_count):
+    for ticket in range(branch_count * TASK):
+        b = ticket // TASK
+        if ticket % TASK != 0:
+            continue
         for back in range(branches[b + 1] - branches[b]):
             k = branches[b + 1] - 1 - back
             _backward(k, order, column_offsets, column_rows, column_values, diagonal, y, x)

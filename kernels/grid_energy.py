@@ -7,6 +7,8 @@ shared out in chunks as in kernels/reduce.py.
 
 import taichi as ti
 
+from .accumulate import turns
+
 A2 = ti.types.ndarray(ndim=2)
 
 
@@ -37,7 +39,11 @@ def total_variation(
     chunks: ti.i32, size: ti.i32, across: ti.i32, along: ti.i32, partial: A2, loss: A2, scalar: ti.template(),
 ):  # fmt: skip
     """loss = mean of sqrt(|steps|^2 + soft)."""
-    for p in range(chunks):
+    spread = turns(size)
+    for ticket in range(chunks * spread):
+        p = ticket // spread
+        if ticket % spread != 0:
+            continue
         energy = 0.0
         for step in range(size):
             line = p * across + step * along
@@ -105,7 +111,11 @@ def sparsity(
     loss: A2,
 ):  # fmt: skip
     """loss = mean of log(1 + 2 v^2) with v = max(value, 0)."""
-    for p in range(chunks):
+    spread = turns(size)
+    for ticket in range(chunks * spread):
+        p = ticket // spread
+        if ticket % spread != 0:
+            continue
         energy = 0.0
         for k in range(size):
             row = p * across + k * along

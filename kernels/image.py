@@ -5,6 +5,8 @@ Every forward sums in a fixed order (kernels/reduce.py); every adjoint gathers, 
 
 import taichi as ti
 
+from .accumulate import turns
+
 A2 = ti.types.ndarray(ndim=2)
 
 MSE, L1, CHARBONNIER, RELATIVE_L2 = range(4)
@@ -53,7 +55,11 @@ def pixel_loss(
     loss: A2,  # [1, 1]
 ):
     """loss = sum(mask * term) / sum(mask) over all entries; 0 where the mask is empty."""
-    for p in range(chunks):
+    spread = turns(size)
+    for ticket in range(chunks * spread):
+        p = ticket // spread
+        if ticket % spread != 0:
+            continue
         total, count = 0.0, 0.0
         for k in range(size):
             i = p * across + k * along
@@ -121,7 +127,11 @@ def overlap_loss(
     loss: A2,
 ):
     """loss = mean over views of 1 - sum(ab) / sum(a + b - ab); a view that is empty in both counts 0."""
-    for q in range(views * chunks):
+    spread = turns(size)
+    for ticket in range(views * chunks * spread):
+        q = ticket // spread
+        if ticket % spread != 0:
+            continue
         view, p = q // chunks, q % chunks
         both, either = 0.0, 0.0
         for k in range(size):

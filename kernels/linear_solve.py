@@ -7,6 +7,8 @@ loops, and one launch runs BLOCK iterations. Sums are added in a fixed order.
 
 import taichi as ti
 
+from .accumulate import turns
+
 I1 = ti.types.ndarray(dtype=ti.i32, ndim=1)
 A2 = ti.types.ndarray(ndim=2)
 
@@ -62,7 +64,11 @@ def begin(
     across: ti.i32,
     along: ti.i32,
 ):
-    for q in range(chunks):
+    spread = turns(size)
+    for ticket in range(chunks * spread):
+        q = ticket // spread
+        if ticket % spread != 0:
+            continue
         total = 0.0 * weight
         for k in range(size):
             i = q * across + k * along

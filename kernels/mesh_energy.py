@@ -6,6 +6,8 @@ and face corners at each vertex. Every adjoint gathers at the vertex through the
 
 import taichi as ti
 
+from .accumulate import turns
+
 I1 = ti.types.ndarray(dtype=ti.i32, ndim=1)
 I2 = ti.types.ndarray(dtype=ti.i32, ndim=2)
 A2 = ti.types.ndarray(ndim=2)
@@ -98,7 +100,11 @@ def laplacian(
     loss: A2,
 ):
     """loss = mean_i |delta_i|, delta_i = scale_i sum_j w_ij (v_j - v_i)."""
-    for p in range(chunks):
+    spread = turns(size)
+    for ticket in range(chunks * spread):
+        p = ticket // spread
+        if ticket % spread != 0:
+            continue
         energy = 0.0 * vertices[0, 0]
         for k in range(size):
             i = p * across + k * along
@@ -162,7 +168,11 @@ def edge_length(
     loss: A2,
 ):
     """loss = mean over edges of (length - target)^2."""
-    for p in range(chunks):
+    spread = turns(size)
+    for ticket in range(chunks * spread):
+        p = ticket // spread
+        if ticket % spread != 0:
+            continue
         energy = 0.0 * vertices[0, 0]
         for k in range(size):
             e = p * across + k * along
@@ -223,7 +233,11 @@ def normal_consistency(
             normal /= length
         _store(normals, f, normal)
         normals[f, 3] = length
-    for p in range(chunks):
+    spread = turns(size)
+    for ticket in range(chunks * spread):
+        p = ticket // spread
+        if ticket % spread != 0:
+            continue
         energy = 0.0 * vertices[0, 0]
         for k in range(size):
             pair = p * across + k * along

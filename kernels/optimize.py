@@ -6,6 +6,8 @@ kernels/reduce.py.
 
 import taichi as ti
 
+from .accumulate import turns
+
 I1 = ti.types.ndarray(dtype=ti.i32, ndim=1)
 A2 = ti.types.ndarray(ndim=2)
 
@@ -25,7 +27,11 @@ def mark_non_finite(
     marks: I1,
 ):
     """marks[slot] = 1 where an entry of `grad` is infinite or not a number."""
-    for p in range(chunks):
+    spread = turns(size)
+    for ticket in range(chunks * spread):
+        p = ticket // spread
+        if ticket % spread != 0:
+            continue
         found = 0
         for k in range(size):
             i = p * across + k * along
@@ -94,7 +100,11 @@ def sgd(
     high: float,
     mode: ti.i32,
 ):
-    for p in range(chunks):
+    spread = turns(size)
+    for ticket in range(chunks * spread):
+        p = ticket // spread
+        if ticket % spread != 0:
+            continue
         for k in range(size):
             i = p * across + k * along
             if i < rows * channels:
@@ -133,7 +143,11 @@ def adam(
     mode: ti.i32,
 ):
     """correct1 and correct2 are 1 / (1 - beta^t)."""
-    for p in range(chunks):
+    spread = turns(size)
+    for ticket in range(chunks * spread):
+        p = ticket // spread
+        if ticket % spread != 0:
+            continue
         for k in range(size):
             i = p * across + k * along
             if i < rows * channels:
@@ -173,7 +187,11 @@ def uniform_adam(
     mode: ti.i32,
     peaks: A2,  # [chunks + 1, 1] scratch; the last is the largest of all
 ):
-    for p in range(chunks):
+    spread = turns(size)
+    for ticket in range(chunks * spread):
+        p = ticket // spread
+        if ticket % spread != 0:
+            continue
         peak = 0.0 * lr
         for k in range(size):
             i = p * across + k * along
@@ -190,7 +208,11 @@ def uniform_adam(
         for p in range(chunks):
             peak = ti.max(peak, peaks[p, 0])
         peaks[chunks, 0] = peak
-    for p in range(chunks):
+    spread = turns(size)
+    for ticket in range(chunks * spread):
+        p = ticket // spread
+        if ticket % spread != 0:
+            continue
         # One length for all entries: the only change to Adam
         scale = lr * correct1 / (ti.sqrt(peaks[chunks, 0] * correct2) + eps)
         for k in range(size):
@@ -226,7 +248,11 @@ def vector_adam(
     mode: ti.i32,
 ):
     """`square` is [rows, 1]: one length for each row; the chunks share out rows."""
-    for p in range(chunks):
+    spread = turns(size)
+    for ticket in range(chunks * spread):
+        p = ticket // spread
+        if ticket % spread != 0:
+            continue
         for k in range(size):
             r = p * across + k * along
             if r < rows:

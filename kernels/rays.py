@@ -6,7 +6,7 @@ ray's origin and the second to its direction, whose length is 1 / cosine to the 
 
 import taichi as ti
 
-from .accumulate import load3
+from .accumulate import SPREAD, TASK, load3
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
@@ -54,7 +54,10 @@ def write_ray(
 @ti.kernel
 def image_rays(views: ti.i32, height: ti.i32, width: ti.i32, table: A2, origins: A2, directions: A2, cosines: A2):
     """Rays of all pixels of all views, in scan order."""
-    for line in range(views * height):
+    for ticket in range(views * height * SPREAD):
+        line = ticket // SPREAD
+        if ticket % SPREAD != 0:
+            continue
         view = line // height
         row = line - view * height
         for column in range(width):
@@ -94,8 +97,12 @@ def image_rays_adjoint(
     grad_origins: A2, grad_directions: A2, grad_cosines: A2, part: A1, block: ti.template(),
 ):  # fmt: skip
     """part [chunks * views * 18] += gradient of the cameras' tables."""
+    task = ti.static(TASK if block == 1 else 1)
     ti.loop_config(block_dim=block)
-    for p in range(chunks):
+    for ticket in range(chunks * task):
+        p = ticket // task
+        if ticket % task != 0:
+            continue
         for line in range(p * views * height // chunks, (p + 1) * views * height // chunks):
             view = line // height
             row = line - view * height
@@ -112,8 +119,12 @@ def pixel_rays_adjoint(
     grad_origins: A2, grad_directions: A2, grad_cosines: A2, part: A1, block: ti.template(),
 ):  # fmt: skip
     """As `image_rays_adjoint` for the pixels place [n * 3]."""
+    task = ti.static(TASK if block == 1 else 1)
     ti.loop_config(block_dim=block)
-    for p in range(chunks):
+    for ticket in range(chunks * task):
+        p = ticket // task
+        if ticket % task != 0:
+            continue
         for ray in range(p * count // chunks, (p + 1) * count // chunks):
             x, y = place[3 * ray + 2] + 0.5, place[3 * ray + 1] + 0.5
             ray_adjoint(
@@ -151,8 +162,12 @@ def to_object_matrix_adjoint(
     part: A1, block: ti.template(),
 ):  # fmt: skip
     """part [chunks * 16] = gradient of the matrix."""
+    task = ti.static(TASK if block == 1 else 1)
     ti.loop_config(block_dim=block)
-    for p in range(chunks):
+    for ticket in range(chunks * task):
+        p = ticket // task
+        if ticket % task != 0:
+            continue
         total = ti.Matrix.zero(float, 3, 4)
         for ray in range(p * count // chunks, (p + 1) * count // chunks):
             o, d = load3(origins, ray), load3(directions, ray)

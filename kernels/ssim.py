@@ -9,6 +9,8 @@ import math
 
 import taichi as ti
 
+from .accumulate import turns
+
 A2 = ti.types.ndarray(ndim=2)
 
 WINDOW = 11
@@ -89,7 +91,11 @@ def similarity(
             windows[window, c * 4 + 1] = w * by_x1
             windows[window, c * 4 + 2] = w * by_xx
             windows[window, c * 4 + 3] = w * by_xy
-    for p in range(chunks):
+    spread = turns(size)
+    for ticket in range(chunks * spread):
+        p = ticket // spread
+        if ticket % spread != 0:
+            continue
         total, count = 0.0, 0.0
         plane = (height - 2 * REACH) * (width - 2 * REACH)
         for k in range(size):

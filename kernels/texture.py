@@ -7,6 +7,7 @@ plain texture is a chain of one level. Method and level formula: Laine et al. 20
 
 import taichi as ti
 
+from .accumulate import TASK
 from .mipmap import build_mips, build_mips_adjoint, chain_length, mip_layout
 
 __all__ = [
@@ -262,8 +263,10 @@ def _adjoint_private(
     part: A2,
 ):
     rows = part.shape[0]
-    ti.loop_config(block_dim=1)
-    for p in range(rows):
+    for ticket in range(rows * TASK):
+        p = ticket // TASK
+        if ticket % TASK != 0:
+            continue
         for k in range(chain.shape[0] * channels):
             part[p, k] = 0.0
         size = (n + rows - 1) // rows

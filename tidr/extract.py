@@ -6,6 +6,7 @@ the open tape. `mesh_of` makes a plain mesh of whatever holds a surface.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,13 +21,18 @@ from .kernels import accumulate
 from .kernels.implicit import crossings as kernels
 from .kernels.implicit import marching_cubes as cubes
 from .scene.extraction import Extraction
+from .scene.field import FrequencyField, HashField
 from .scene.graph import Node
 from .scene.mesh import Mesh
+from .scene.solids import largest_solid
 from .scene.tetrahedra import Tetrahedra
 from .scene.topology import Topology
+from .scene.volume import Volume
 from .scene.voxels import VoxelGrid, cell_centers
 
+THICKNESS = 0.02  # of a box's diagonal: where no level is given, so much of a surface's density stops half the light
 LEAST = 1e-7  # of the difference between the values at the ends of a crossed edge
+Points = Callable[[np.ndarray], np.ndarray]
 CHUNK = 1 << 18  # points that a function is asked for at once
 
 
@@ -149,7 +155,7 @@ def crossing_vertices(extraction: Extraction, values: Array, points: Array, leve
 
 
 def mesh_of(
-    source: Node | VoxelGrid | Tetrahedra | Mesh | Callable[[np.ndarray], np.ndarray],
+    source: Node | VoxelGrid | Tetrahedra | Volume | HashField | FrequencyField | Mesh | Points,
     resolution: int | tuple[int, int, int] = 64,
     level: float | None = None,
     lower=(-1, -1, -1),
@@ -160,9 +166,11 @@ def mesh_of(
 
     Args:
         source: a voxel grid (its zero, or the level 1/2 of occupancies, unless `level` says otherwise), tetrahedra, a
-            mesh (as it is), a node that holds one of them, or a function from points [n, 3] to values [n], for example
-            a field's density; it is asked at the centres of `resolution` cells (D, H, W, or one number).
-        level, lower, upper, inside: for a function; see `marching_cubes`.
+            volume or field, a mesh (as it is), a node that holds one of them, or a function from points [n, 3] to
+            values [n]. Fields and functions are asked at the centres of `resolution` cells (D, H, W, or one number).
+        level: of a volume or field, the density of its surface; None is that of which a fiftieth of the box's diagonal
+            lets half the light through. Only the largest solid is taken, with its hollows filled.
+        lower, upper, inside: for a function; see `marching_cubes`.
 
     Raises:
         SceneError: nothing to make a mesh of, a function without `level` or with wrong results, no surface.
@@ -177,11 +185,27 @@ def mesh_of(
         at = (0.5 if occupied else 0.0) if level is None else level
         side = "above" if occupied else "below"
         return marching_cubes(geometry.values.numpy(), at, geometry.lower, geometry.upper, side).mesh()
+    if isinstance(geometry, Volume | HashField | FrequencyField):
+        diagonal = float(np.linalg.norm(geometry.upper - geometry.lower))
+        at = math.log(2.0) / (THICKNESS * diagonal) if level is None else level
+        values = _densities(geometry, resolution)
+        solid = largest_solid(values > at)
+        values = np.where(solid, np.where(values > at, values, 2 * at), np.minimum(values, at / 2))
+        return marching_cubes(values, at, geometry.lower, geometry.upper, "above").mesh()
     if not callable(geometry):
         raise SceneError("mesh_of", f"got {type(geometry).__name__}", "give a grid, tetrahedra, a mesh or a function")
     if level is None:
         raise SceneError("mesh_of.level", "is missing", "say at which value of the function the surface is")
     return marching_cubes(evaluated(geometry, resolution, lower, upper), level, lower, upper, inside).mesh()
+
+
+def _densities(geometry: Volume | HashField | FrequencyField, resolution) -> np.ndarray:
+    """Densities [D, H, W] at cell centres: a volume's own cells, a field at `resolution`."""
+    if isinstance(geometry, Volume):
+        return geometry.densities()
+    from .renderers.field_density import field_densities
+
+    return evaluated(lambda points: field_densities(geometry, points), resolution, geometry.lower, geometry.upper)
 
 
 def evaluated(function: Callable[[np.ndarray], np.ndarray], resolution, lower, upper) -> np.ndarray:

@@ -10,6 +10,7 @@ levels [L * 4]: first entry of the level in the table, side, scale, length - 1 i
 
 import taichi as ti
 
+from ..accumulate import TASK, turns
 from . import BLOCK
 
 A1 = ti.types.ndarray(ndim=1)
@@ -90,7 +91,11 @@ def encode(
 
     The samples of a level are done in `pieces`, one level after another, so that a level's table stays in the cache.
     """
-    for task in range(depth * pieces):
+    spread = turns(count // pieces)
+    for ticket in range(depth * pieces * spread):
+        task = ticket // spread
+        if ticket % spread != 0:
+            continue
         level = task // pieces
         piece = task - level * pieces
         for n in range(piece * count // pieces, (piece + 1) * count // pieces):
@@ -110,8 +115,10 @@ def table_adjoint(
     features: ti.template(),
 ):  # fmt: skip
     """to_table += its gradient from to_values [blocks * rows * BLOCK]. For CPUs: a level belongs to one thread."""
-    ti.loop_config(block_dim=1)
-    for level in range(depth):
+    for ticket in range(depth * TASK):
+        level = ticket // TASK
+        if ticket % TASK != 0:
+            continue
         first, side, mask = levels[COLUMNS * level], levels[COLUMNS * level + 1], levels[COLUMNS * level + 3]
         scale = levels[COLUMNS * level + 2]
         for n in range(count):

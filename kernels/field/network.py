@@ -10,6 +10,7 @@ Sums run in a local vector: the compiler can prove that it overlaps with no arra
 
 import taichi as ti
 
+from ..accumulate import SPREAD, TASK
 from . import BLOCK
 
 A1 = ti.types.ndarray(ndim=1)
@@ -81,7 +82,10 @@ def forward_rows(
 @ti.kernel
 def forward(blocks: ti.i32, layers: ti.i32, rows: ti.i32, plan: I1, weights: A2, values: A1):
     """Fill the layers' rows of values [blocks * rows * BLOCK]. For CPUs."""
-    for block in range(blocks):
+    for ticket in range(blocks * SPREAD):
+        block = ticket // SPREAD
+        if ticket % SPREAD != 0:
+            continue
         for layer in range(layers):
             outputs = plan[layer * FIELDS + 3]
             for pair in range(outputs // 2):
@@ -180,8 +184,10 @@ def backward(
     to_inputs [blocks * kept * BLOCK] = that of the `kept` rows from kept_first on. to_outputs [blocks * 4 * BLOCK]:
     gradient of the row `density`, and of the last three rows. grads [chunks * rows * BLOCK] is scratch. For CPUs.
     """
-    ti.loop_config(block_dim=1)
-    for p in range(chunks):
+    for ticket in range(chunks * TASK):
+        p = ticket // TASK
+        if ticket % TASK != 0:
+            continue
         start = p * rows
         for block in range(p * blocks // chunks, (p + 1) * blocks // chunks):
             for s in range((rows - 3) * BLOCK):

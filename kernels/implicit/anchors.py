@@ -6,7 +6,7 @@ support radius reach into a bucket. A ray visits its buckets in order (Amanatide
 
 import taichi as ti
 
-from ..accumulate import add, load3
+from ..accumulate import TASK, add, load3
 from ..rays import box_interval
 
 A1 = ti.types.ndarray(ndim=1)
@@ -80,8 +80,10 @@ def largest_adjoint(
             if chosen[ray] >= 0:
                 add(part, chosen[ray], grad_alpha[ray, 0], True)
     else:
-        ti.loop_config(block_dim=1)
-        for p in range(chunks):
+        for ticket in range(chunks * TASK):
+            p = ticket // TASK
+            if ticket % TASK != 0:
+                continue
             for ray in range(p * count // chunks, (p + 1) * count // chunks):
                 if chosen[ray] >= 0:
                     add(part, p * anchors + chosen[ray], grad_alpha[ray, 0], False)

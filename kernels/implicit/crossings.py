@@ -8,7 +8,7 @@ vertex is then midway, and stays.
 
 import taichi as ti
 
-from ..accumulate import add, add3, load3
+from ..accumulate import TASK, add, add3, load3
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
@@ -74,8 +74,10 @@ def values_adjoint(
         for v in range(count):
             values_entry(v, 0, channels, ends, place, values, points, level, least, grad_out, part, True)
     else:
-        ti.loop_config(block_dim=1)
-        for p in range(chunks):
+        for ticket in range(chunks * TASK):
+            p = ticket // TASK
+            if ticket % TASK != 0:
+                continue
             for v in range(p * count // chunks, (p + 1) * count // chunks):
                 values_entry(v, p * rows, channels, ends, place, values, points, level, least, grad_out, part, False)
 
@@ -100,8 +102,10 @@ def points_adjoint(
         for v in range(count):
             points_entry(v, 0, channels, ends, place, values, level, least, grad_out, part, True)
     else:
-        ti.loop_config(block_dim=1)
-        for p in range(chunks):
+        for ticket in range(chunks * TASK):
+            p = ticket // TASK
+            if ticket % TASK != 0:
+                continue
             for v in range(p * count // chunks, (p + 1) * count // chunks):
                 points_entry(v, p * rows, channels, ends, place, values, level, least, grad_out, part, False)
 

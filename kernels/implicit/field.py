@@ -6,7 +6,7 @@ corner and its size (W, H, D).
 
 import taichi as ti
 
-from ..accumulate import load3
+from ..accumulate import TASK, load3
 from ..volume.grid import cell, gradient, scatter, trilinear
 
 A1 = ti.types.ndarray(ndim=1)
@@ -80,8 +80,10 @@ def sample_values_adjoint(
         for e in range(count):
             sample_entry(e, 0, points, box, channels, grad_out, part, True)
     else:
-        ti.loop_config(block_dim=1)
-        for p in range(chunks):
+        for ticket in range(chunks * TASK):
+            p = ticket // TASK
+            if ticket % TASK != 0:
+                continue
             for e in range(p * count // chunks, (p + 1) * count // chunks):
                 sample_entry(e, p * cells, points, box, channels, grad_out, part, False)
 

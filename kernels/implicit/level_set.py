@@ -7,7 +7,7 @@ instead, right only where the ray meets the surface at a right angle.
 
 import taichi as ti
 
-from ..accumulate import load3
+from ..accumulate import TASK, load3
 from ..rays import box_interval
 from .field import field_at, field_gradient, scatter_field
 
@@ -141,8 +141,10 @@ def hit_values_adjoint(
                 e, 0, ray_of, origins, directions, values, box, sign, mode, least, t, grad_t, part, True
             )  # fmt: skip
     else:
-        ti.loop_config(block_dim=1)
-        for p in range(chunks):
+        for ticket in range(chunks * TASK):
+            p = ticket // TASK
+            if ticket % TASK != 0:
+                continue
             for e in range(p * count // chunks, (p + 1) * count // chunks):
                 hit_entry(
                     e, p * cells, ray_of, origins, directions, values, box, sign, mode, least, t, grad_t, part, False

@@ -5,7 +5,7 @@ Each first writes a term per row; `total` adds the terms.
 
 import taichi as ti
 
-from ..accumulate import add, load3
+from ..accumulate import TASK, add, load3, turns
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
@@ -19,7 +19,11 @@ def total(
     loss: A2,
 ):  # fmt: skip
     """loss [1, 1] = factor * the sum of terms [rows], in a fixed order."""
-    for p in range(chunks):
+    spread = turns(size)
+    for ticket in range(chunks * spread):
+        p = ticket // spread
+        if ticket % spread != 0:
+            continue
         part = 0.0
         for k in range(size):
             row = p * across + k * along
@@ -174,7 +178,9 @@ def sign_terms_adjoint(
         for edge in range(edges):
             sign_entry(edge, 0, ends, values, factor * grad_loss[0, 0], part, True)
     else:
-        ti.loop_config(block_dim=1)
-        for p in range(chunks):
+        for ticket in range(chunks * TASK):
+            p = ticket // TASK
+            if ticket % TASK != 0:
+                continue
             for edge in range(p * edges // chunks, (p + 1) * edges // chunks):
                 sign_entry(edge, p * rows, ends, values, factor * grad_loss[0, 0], part, False)

@@ -6,7 +6,7 @@ two cells, or on the box's side, the place follows that face.
 
 import taichi as ti
 
-from ..accumulate import load3
+from ..accumulate import TASK, load3
 from ..rays import box_interval
 from ..rng import uniform
 from .field import field_at, field_gradient, scatter_field
@@ -130,8 +130,10 @@ def values_adjoint(
                 p = load3(origins, ray) + t[ray] * load3(directions, ray)
                 scatter_field(p, sign * grad_out[ray, 0], box, part, 0, True)
     else:
-        ti.loop_config(block_dim=1)
-        for chunk in range(chunks):
+        for ticket in range(chunks * TASK):
+            chunk = ticket // TASK
+            if ticket % TASK != 0:
+                continue
             for ray in range(chunk * count // chunks, (chunk + 1) * count // chunks):
                 if inside[ray] == 1:
                     p = load3(origins, ray) + t[ray] * load3(directions, ray)

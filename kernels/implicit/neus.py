@@ -12,7 +12,7 @@ launch per section where adding to the grid inside a loop is unsafe.
 
 import taichi as ti
 
-from ..accumulate import load3
+from ..accumulate import TASK, load3
 from ..rays import box_interval
 from ..volume.grid import gradient, scatter, trilinear
 from .field import field_at, field_gradient, place, scatter_field
@@ -175,8 +175,10 @@ def walk(
     colored: ti.template(),
 ):  # fmt: skip
     """All sections; each chunk of rays adds to its own part [chunks * cells] and part_colors [chunks * cells * 3]."""
-    ti.loop_config(block_dim=1)
-    for p in range(chunks):
+    for ticket in range(chunks * TASK):
+        p = ticket // TASK
+        if ticket % TASK != 0:
+            continue
         for ray in range(p * count // chunks, (p + 1) * count // chunks):
             for i in range(steps):
                 advance(

@@ -2,7 +2,7 @@
 
 import taichi as ti
 
-from ..accumulate import load3
+from ..accumulate import TASK, load3
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
@@ -50,8 +50,12 @@ def normals_matrix_adjoint(
     block: ti.template(),
 ):  # fmt: skip
     """part [chunks * 16] = gradient of the matrix."""
+    task = ti.static(TASK if block == 1 else 1)
     ti.loop_config(block_dim=block)
-    for p in range(chunks):
+    for ticket in range(chunks * task):
+        p = ticket // task
+        if ticket % task != 0:
+            continue
         total = ti.Matrix.zero(float, 3, 3)
         for e in range(p * count // chunks, (p + 1) * count // chunks):
             of = load3(gradients, e)

@@ -7,7 +7,7 @@ by alpha * (I1 - I0), with alpha < 0 pixel 1.
 
 import taichi as ti
 
-from ..accumulate import add, load3
+from ..accumulate import SPREAD, TASK, add, load3
 from .find import NOTHING
 
 A1 = ti.types.ndarray(ndim=1)
@@ -115,7 +115,10 @@ def detect(
     code: A2,
 ):
     """alpha and code [pixels, 2] of every pixel's pair with its right (0) and lower (1) neighbour."""
-    for row in range(views * height):
+    for ticket in range(views * height * SPREAD):
+        row = ticket // SPREAD
+        if ticket % SPREAD != 0:
+            continue
         view, own_row = row // height, row % height
         bits = flags_of(flags, view * faces, face[row * width])
         for column in range(width):
@@ -143,7 +146,10 @@ def detect(
 @ti.kernel
 def apply(views: ti.i32, width: ti.i32, height: ti.i32, channels: ti.template(), alpha: A2, image: A2, out: A2):
     """out [pixels, C] = image with its silhouette pairs blended."""
-    for row in range(views * height):
+    for ticket in range(views * height * SPREAD):
+        row = ticket // SPREAD
+        if ticket % SPREAD != 0:
+            continue
         above = row % height > 0
         for column in range(width):
             pixel = row * width + column
@@ -196,7 +202,10 @@ def apply_adjoint(
     grad_alpha: A2,
 ):
     """Adds to grad_image [pixels, C] and grad_alpha [pixels, 2]."""
-    for row in range(views * height):
+    for ticket in range(views * height * SPREAD):
+        row = ticket // SPREAD
+        if ticket % SPREAD != 0:
+            continue
         above = row % height > 0
         for column in range(width):
             pixel = row * width + column
@@ -293,8 +302,10 @@ def share_adjoint(
             )
     else:
         pixels = views * height * width
-        ti.loop_config(block_dim=1)
-        for p in range(chunks):
+        for ticket in range(chunks * TASK):
+            p = ticket // TASK
+            if ticket % TASK != 0:
+                continue
             for pixel in range(p * pixels // chunks, (p + 1) * pixels // chunks):
                 share_adjoint_pixel(
                     pixel, p * rows, vertices, width, height, alpha, code, grad_alpha, triangles, screen, part, False

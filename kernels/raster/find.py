@@ -8,6 +8,7 @@ one with the lower id, whatever the order in which threads filled the tiles.
 
 import taichi as ti
 
+from ..accumulate import SPREAD
 from .tiles import TILE, nearness
 
 A1 = ti.types.ndarray(ndim=1)
@@ -105,8 +106,10 @@ def cover(
     """One thread a tile: nearest and face, both [views * H * W] (NOTHING where empty)."""
     tiles_x = (width + TILE - 1) // TILE
     tiles_y = (height + TILE - 1) // TILE
-    ti.loop_config(block_dim=4)
-    for t in range(views * tiles_x * tiles_y):
+    for ticket in range(views * tiles_x * tiles_y * SPREAD):
+        t = ticket // SPREAD
+        if ticket % SPREAD != 0:
+            continue
         view, ty, tx = t // (tiles_x * tiles_y), t // tiles_x % tiles_y, t % tiles_x
         pixel0 = view * height * width
         left, right = tx * TILE, ti.min(tx * TILE + TILE, width) - 1
@@ -172,7 +175,10 @@ def cover_by_pixel(
 @ti.kernel
 def count_entries(rows: ti.i32, width: ti.i32, face: A1, row_start: A1):
     """row_start[row + 1] = covered pixels of the row."""
-    for row in range(rows):
+    for ticket in range(rows * SPREAD):
+        row = ticket // SPREAD
+        if ticket % SPREAD != 0:
+            continue
         count = 0
         for column in range(width):
             if face[row * width + column] != NOTHING:
@@ -194,7 +200,10 @@ def list_entries(
     pixel_entry: A1,
 ):
     """One entry per covered pixel, in scan order: place [n * 3] (view, row, column) and triangle; and back."""
-    for row in range(views * height):
+    for ticket in range(views * height * SPREAD):
+        row = ticket // SPREAD
+        if ticket % SPREAD != 0:
+            continue
         entry, view, line = row_start[row], row // height, row % height
         for column in range(width):
             pixel = row * width + column

@@ -2,7 +2,7 @@
 
 import taichi as ti
 
-from ..accumulate import add
+from ..accumulate import TASK, add
 from .gather import corner, corner_rows, pixel_place, planes, safe_sum
 
 A1 = ti.types.ndarray(ndim=1)
@@ -117,8 +117,10 @@ def footprint_adjoint(
                     part_uvs, True,
                 )  # fmt: skip
     else:
-        ti.loop_config(block_dim=1)
-        for p in range(chunks):
+        for ticket in range(chunks * TASK):
+            p = ticket // TASK
+            if ticket % TASK != 0:
+                continue
             for e in range(p * entries // chunks, (p + 1) * entries // chunks):
                 if corners[face[e], 0] >= 0:
                     footprint_adjoint_entry(

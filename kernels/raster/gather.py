@@ -10,7 +10,7 @@ renormalised (Liu et al. 2019), made perspective-correct afterwards.
 
 import taichi as ti
 
-from ..accumulate import add, load3
+from ..accumulate import TASK, add, load3
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
@@ -160,8 +160,10 @@ def barycentrics_adjoint(
         for e in range(entries):
             barycentrics_adjoint_entry(e, 0, vertices, clip, place, face, triangles, screen, grad_bary, part, True)
     else:
-        ti.loop_config(block_dim=1)
-        for p in range(chunks):
+        for ticket in range(chunks * TASK):
+            p = ticket // TASK
+            if ticket % TASK != 0:
+                continue
             for e in range(p * entries // chunks, (p + 1) * entries // chunks):
                 barycentrics_adjoint_entry(
                     e, p * rows, vertices, clip, place, face, triangles, screen, grad_bary, part, False
@@ -252,8 +254,10 @@ def interpolate_adjoint(
                 e, c, 0, stride, base, first, face, corners, attribute, bary, grad_out, grad_bary, part, scatter, True
             )
     else:
-        ti.loop_config(block_dim=1)
-        for p in range(chunks):
+        for ticket in range(chunks * TASK):
+            p = ticket // TASK
+            if ticket % TASK != 0:
+                continue
             for e in range(p * entries // chunks, (p + 1) * entries // chunks):
                 base = place[3 * e] * vertices
                 for c in range(channels):

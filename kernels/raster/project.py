@@ -2,7 +2,7 @@
 
 import taichi as ti
 
-from ..accumulate import load3
+from ..accumulate import TASK, load3
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
@@ -42,8 +42,12 @@ def to_world_matrix_adjoint(
     block: ti.template(),
 ):
     """part [chunks * I * 16] += sum of grad_position * (vertex, 1)^T, rows 0 to 2 of 4."""
+    task = ti.static(TASK if block == 1 else 1)
     ti.loop_config(block_dim=block)
-    for p in range(chunks):
+    for ticket in range(chunks * task):
+        p = ticket // task
+        if ticket % task != 0:
+            continue
         total = ti.Matrix.zero(float, 3, 4)
         for v in range(p * count // chunks, (p + 1) * count // chunks):
             g = load3(grad_positions, start + v)
@@ -103,8 +107,12 @@ def normals_to_world_matrix_adjoint(
     block: ti.template(),
 ):
     """Through the cofactor: d(a x b) with columns a, b of the matrix."""
+    task = ti.static(TASK if block == 1 else 1)
     ti.loop_config(block_dim=block)
-    for p in range(chunks):
+    for ticket in range(chunks * task):
+        p = ticket // task
+        if ticket % task != 0:
+            continue
         m0, m1, m2 = columns(matrices, instance)
         total = ti.Matrix.zero(float, 3, 3)
         for v in range(p * count // chunks, (p + 1) * count // chunks):
@@ -198,8 +206,12 @@ def project_camera_adjoint(
     chunks: ti.i32, views: ti.i32, vertices: ti.i32, positions: A2, grad_screen: A2, part: A1, block: ti.template()
 ):
     """part [chunks * views * 16] = sum of grad_screen * (position, 1)^T, a row-major 4 x 4."""
+    task = ti.static(TASK if block == 1 else 1)
     ti.loop_config(block_dim=block)
-    for p in range(chunks):
+    for ticket in range(chunks * task):
+        p = ticket // task
+        if ticket % task != 0:
+            continue
         for view in range(views):
             total = ti.Matrix.zero(float, 4, 4)
             for v in range(p * vertices // chunks, (p + 1) * vertices // chunks):

@@ -7,7 +7,7 @@ D = sigmoid(signed squared distance / sigma); `weights` are the depth softmax, `
 
 import taichi as ti
 
-from ..accumulate import add
+from ..accumulate import SPREAD, TASK, add
 from .find import edge_terms, edge_value
 from .gather import pixel_place
 from .tiles import TILE
@@ -199,8 +199,10 @@ def find(
                         key,
                     )  # fmt: skip
     else:
-        ti.loop_config(block_dim=4)
-        for t in range(views * tiles_x * tiles_y):
+        for ticket in range(views * tiles_x * tiles_y * SPREAD):
+            t = ticket // SPREAD
+            if ticket % SPREAD != 0:
+                continue
             view, ty, tx = t // (tiles_x * tiles_y), t // tiles_x % tiles_y, t % tiles_x
             pixel0 = view * height * width
             left, right = tx * TILE, ti.min(tx * TILE + TILE, width) - 1
@@ -383,8 +385,10 @@ def probability_adjoint(
                 True,
             )
     else:
-        ti.loop_config(block_dim=1)
-        for p in range(chunks):
+        for ticket in range(chunks * TASK):
+            p = ticket // TASK
+            if ticket % TASK != 0:
+                continue
             for e in range(p * entries // chunks, (p + 1) * entries // chunks):
                 probability_adjoint_entry(
                     e, p * rows, vertices, mode, sharpness, place, face, triangles, screen, out,

@@ -2,7 +2,7 @@
 
 import taichi as ti
 
-from ..accumulate import add, add3, load3
+from ..accumulate import TASK, add, add3, load3
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
@@ -135,8 +135,10 @@ def surface_adjoint(
                 normal.grad[e], grad_bary, part_positions, part_normals, True,
             )  # fmt: skip
     else:
-        ti.loop_config(block_dim=1)
-        for p in range(chunks):
+        for ticket in range(chunks * TASK):
+            p = ticket // TASK
+            if ticket % TASK != 0:
+                continue
             for e in range(p * entries // chunks, (p + 1) * entries // chunks):
                 f, camera = face[e], place[3 * e]
                 g_point = position.grad[e] - eye[camera, 3] * view.grad[e]
@@ -158,8 +160,12 @@ def eye_adjoint(
     block: ti.template(),
 ):
     """part [chunks * views * 4] += gradient of `view` with respect to the eye."""
+    task = ti.static(TASK if block == 1 else 1)
     ti.loop_config(block_dim=block)
-    for p in range(chunks):
+    for ticket in range(chunks * task):
+        p = ticket // task
+        if ticket % task != 0:
+            continue
         for e in range(p * entries // chunks, (p + 1) * entries // chunks):
             camera, g = place[3 * e], view.grad[e]
             slot = (p * views + camera) * 4
@@ -263,8 +269,10 @@ def attribute_to_column_adjoint(
             if index < 0 or material[e] == index:
                 column_adjoint_entry(e, 0, face, corners, attribute, bary, column, channels, grad_bary, part, True)
     else:
-        ti.loop_config(block_dim=1)
-        for p in range(chunks):
+        for ticket in range(chunks * TASK):
+            p = ticket // TASK
+            if ticket % TASK != 0:
+                continue
             for e in range(p * entries // chunks, (p + 1) * entries // chunks):
                 if index < 0 or material[e] == index:
                     column_adjoint_entry(

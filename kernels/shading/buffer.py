@@ -5,6 +5,8 @@ Every renderer fills it, shades it and takes the colours away; its content does 
 
 import taichi as ti
 
+from ..accumulate import TASK
+
 SMALLEST = 1 << 16
 
 A2 = ti.types.ndarray(ndim=2)
@@ -122,8 +124,12 @@ def _fill_adjoint(
     part: A2,
 ):
     rows = part.shape[0]
+    task = ti.static(TASK if block == 1 else 1)
     ti.loop_config(block_dim=block)
-    for p in range(rows):
+    for ticket in range(rows * task):
+        p = ticket // task
+        if ticket % task != 0:
+            continue
         size = (n + rows - 1) // rows
         total = ti.Vector.zero(float, channels)
         for i in range(p * size, ti.min(n, (p + 1) * size)):

@@ -2,6 +2,7 @@
 
 import taichi as ti
 
+from ..accumulate import TASK
 from .buffer import chunk_block
 from .shade import AMBIENT, DIRECTIONAL, POINT
 
@@ -31,8 +32,12 @@ def _gather(buffer: ti.template(), n: ti.i32, kind: ti.i32, geometry: A2, value:
 @ti.kernel
 def _gather_adjoint(buffer: ti.template(), block: ti.template(), n: ti.i32, kind: ti.i32, part: A2):
     rows = part.shape[0]
+    task = ti.static(TASK if block == 1 else 1)
     ti.loop_config(block_dim=block)
-    for p in range(rows):
+    for ticket in range(rows * task):
+        p = ticket // task
+        if ticket % task != 0:
+            continue
         size = (n + rows - 1) // rows
         to_vector = ti.Vector([0.0, 0.0, 0.0])
         to_value = ti.Vector([0.0, 0.0, 0.0])

@@ -6,7 +6,7 @@ first: out = sum_j T_j value_j with T_j the product of 1 - alpha over the layers
 
 import taichi as ti
 
-from ..accumulate import load3
+from ..accumulate import TASK, load3
 from ..rays import FAR, box_interval
 
 I2 = ti.types.ndarray(dtype=ti.i32, ndim=2)
@@ -33,8 +33,12 @@ def tint_adjoint(count: ti.i32, color: A2, grad_rgb: A2, grad_alpha: A2):
 @ti.kernel
 def tint_color_adjoint(chunks: ti.i32, count: ti.i32, alpha: A2, grad_rgb: A2, part: A1, block: ti.template()):
     """part [chunks * 3]: gradient of the color."""
+    task = ti.static(TASK if block == 1 else 1)
     ti.loop_config(block_dim=block)
-    for p in range(chunks):
+    for ticket in range(chunks * task):
+        p = ticket // task
+        if ticket % task != 0:
+            continue
         total = ti.Vector([0.0, 0.0, 0.0])
         for ray in range(p * count // chunks, (p + 1) * count // chunks):
             total += alpha[ray, 0] * load3(grad_rgb, ray)

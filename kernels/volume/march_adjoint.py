@@ -10,7 +10,7 @@ every launch moves all rays by one sample and a second one scatters, so that ato
 
 import taichi as ti
 
-from ..accumulate import load3
+from ..accumulate import TASK, load3
 from ..rays import box_interval
 from .grid import corner_row, corner_weight
 from .march import (
@@ -171,9 +171,11 @@ def march_adjoint(
     to_rays: ti.template(),
 ):  # fmt: skip
     """For a CPU: part [chunks * cells] and the rays' gradients +=. Runs of rays go to the chunks in turn. zero is 0."""
-    runs = (count + RUN - 1) // RUN
-    ti.loop_config(block_dim=1)
-    for p in range(chunks):
+    for ticket in range(chunks * TASK):
+        p = ticket // TASK
+        if ticket % TASK != 0:
+            continue
+        runs = (count + RUN - 1) // RUN
         for turn in range((runs - p + chunks - 1) // chunks):
             first = (p + turn * chunks) * RUN
             for ray in range(first, ti.min(first + RUN, count)):

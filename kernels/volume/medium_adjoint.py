@@ -7,7 +7,7 @@ on a GPU.
 
 import taichi as ti
 
-from ..accumulate import load3
+from ..accumulate import TASK, load3
 from ..rays import box_interval
 from .grid import corner_row, corner_weight, scatter
 from .march import COLOR, density_of, density_slope, gather, locate, row_steps, stratum_share
@@ -166,8 +166,10 @@ def march_medium_adjoint(
 ):  # fmt: skip
     """For a CPU: adds to private copies of the grids' gradients, one a chunk, to the sums and to the rays."""
     runs = (count + RUN - 1) // RUN
-    ti.loop_config(block_dim=1)
-    for p in range(chunks):
+    for ticket in range(chunks * TASK):
+        p = ticket // TASK
+        if ticket % TASK != 0:
+            continue
         lower, upper = corners(box)
         scale, node_scale = load3(box, 2), load3(box, 3)
         metric = load_metric(matrix)

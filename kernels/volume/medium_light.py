@@ -12,7 +12,7 @@ object vectors. Nothing is looked up for ambient lights: their depth is 0.
 
 import taichi as ti
 
-from ..accumulate import load3
+from ..accumulate import TASK, load3
 from ..rays import box_interval
 from .grid import corner_row, corner_weight, scatter
 from .march import NONE, density_of, density_slope, gather, locate, row_steps
@@ -160,8 +160,10 @@ def light_depths_adjoint(
 ):  # fmt: skip
     """For a CPU: part [chunks * D * H * W] += gradient of the density; rows of nodes go to the chunks in turn."""
     lines = nodes_y * nodes_z
-    ti.loop_config(block_dim=1)
-    for p in range(chunks):
+    for ticket in range(chunks * TASK):
+        p = ticket // TASK
+        if ticket % TASK != 0:
+            continue
         lower, upper = corners(box)
         metric = load_metric(matrix)
         scale = load3(box, 2)
@@ -230,8 +232,12 @@ def light_depths_geometry_adjoint(
     to_depths: A1, part: A1, activation: ti.template(), block: ti.template(),
 ):  # fmt: skip
     """part [chunks * (9 + 6 L)] = gradient of the metric (9), then of every light's row of the table."""
+    task = ti.static(TASK if block == 1 else 1)
     ti.loop_config(block_dim=block)
-    for p in range(chunks):
+    for ticket in range(chunks * task):
+        p = ticket // task
+        if ticket % task != 0:
+            continue
         lower, upper = corners(box)
         metric = load_metric(matrix)
         scale = load3(box, 2)

@@ -8,7 +8,7 @@ totals [cells]: sums of weights.
 
 import taichi as ti
 
-from ..accumulate import load3
+from ..accumulate import TASK, load3
 from ..volume.grid import cell, gradient, scatter, trilinear
 
 A1 = ti.types.ndarray(ndim=1)
@@ -88,8 +88,12 @@ def mix_adjoint_parts(
     totals: A1, warp: A2, grad_warp: A2, gathered: A1, block: ti.template(),
 ):  # fmt: skip
     """gathered [chunks * P * 15] += gradient of the parts."""
+    task = ti.static(TASK if block == 1 else 1)
     ti.loop_config(block_dim=block)
-    for chunk in range(chunks):
+    for ticket in range(chunks * task):
+        chunk = ticket // task
+        if ticket % task != 0:
+            continue
         cells = width * height * depth
         for index in range(chunk * cells // chunks, (chunk + 1) * cells // chunks):
             u = center(index, width, height, depth)
@@ -113,8 +117,10 @@ def mix_adjoint_logs(
 ):  # fmt: skip
     """gathered [chunks * P * cells] += gradient of logs; unless `private` by atomics, one thread a cell and part."""
     if ti.static(private):
-        ti.loop_config(block_dim=1)
-        for chunk in range(chunks):
+        for ticket in range(chunks * TASK):
+            chunk = ticket // TASK
+            if ticket % TASK != 0:
+                continue
             cells = width * height * depth
             for item in range(chunk * cells * count // chunks, (chunk + 1) * cells * count // chunks):
                 part = item // cells

@@ -7,7 +7,7 @@ interpolated at q: the sample's position p = o + t d, or where the inverse warp 
 
 import taichi as ti
 
-from ..accumulate import add, load3
+from ..accumulate import TASK, add, load3
 from ..volume.grid import cell, gradient, scatter, trilinear
 
 A1 = ti.types.ndarray(ndim=1)
@@ -196,8 +196,10 @@ def scatter_private(
     nearest: ti.template(), warped: ti.template(), part: A1,
 ):  # fmt: skip
     """part [chunks * cells * channels] += what the samples give to a grid; every chunk of rays has its own part."""
-    ti.loop_config(block_dim=1)
-    for p in range(chunks):
+    for ticket in range(chunks * TASK):
+        p = ticket // TASK
+        if ticket % TASK != 0:
+            continue
         for lane in range(p * lanes // chunks, (p + 1) * lanes // chunks):
             for s in range(counts[lane]):
                 for c in range(channels):

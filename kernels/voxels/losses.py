@@ -2,6 +2,8 @@
 
 import taichi as ti
 
+from ..accumulate import turns
+
 A2 = ti.types.ndarray(ndim=2)
 
 
@@ -26,7 +28,11 @@ def opacity_prior(
     out: A2,
 ):  # fmt: skip
     """out [1, 1] = mean of log(1/10 + a) + log(1/10 + 1 - a) + offset; partial [chunks, 1]."""
-    for p in range(chunks):
+    spread = turns(size)
+    for ticket in range(chunks * spread):
+        p = ticket // spread
+        if ticket % spread != 0:
+            continue
         total = 0.0
         for k in range(size):
             row = p * across + k * along

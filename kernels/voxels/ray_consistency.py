@@ -10,7 +10,7 @@ A ray ends in cell s with probability weights[s], at cost psi_s, or behind the g
 
 import taichi as ti
 
-from ..accumulate import add
+from ..accumulate import TASK, add, turns
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
@@ -122,8 +122,10 @@ def scatter_private(
     rows: A1, counts: A1, weights: A1, attribute: A2, target: A2, grad_out: A2, part: A1,
 ):  # fmt: skip
     """part [chunks * cells * channels] += gradient of the attribute; every chunk of rays has its own part."""
-    ti.loop_config(block_dim=1)
-    for p in range(chunks):
+    for ticket in range(chunks * TASK):
+        p = ticket // TASK
+        if ticket % TASK != 0:
+            continue
         for lane in range(p * lanes // chunks, (p + 1) * lanes // chunks):
             for s in range(counts[lane]):
                 for c in range(channels):
@@ -154,7 +156,11 @@ def weighted_sum(
     chunks: ti.i32, size: ti.i32, across: ti.i32, along: ti.i32, n: ti.i32, costs: A2, shares: A2, partial: A2, out: A2
 ):
     """out [1, 1] = sum of shares * costs; partial [chunks, 1]."""
-    for p in range(chunks):
+    spread = turns(size)
+    for ticket in range(chunks * spread):
+        p = ticket // spread
+        if ticket % spread != 0:
+            continue
         total = 0.0
         for k in range(size):
             row = p * across + k * along

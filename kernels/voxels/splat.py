@@ -12,6 +12,8 @@ in `order`, ascending.
 
 import taichi as ti
 
+from ..accumulate import SPREAD
+
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
 
@@ -83,7 +85,10 @@ def count(
     counts: A1,
 ):  # fmt: skip
     """counts [views * height * width] of voxels over each pixel; line_ranks lists those near each row of pixels."""
-    for line in range(views * height):
+    for ticket in range(views * height * SPREAD):
+        line = ticket // SPREAD
+        if ticket % SPREAD != 0:
+            continue
         view = line // height
         for column in range(width):
             counts[line * width + column] = 0
@@ -100,7 +105,10 @@ def fill(
     start: A1, cursor: A1, entries: A1,
 ):  # fmt: skip
     """Entries of every pixel, near to far; one thread fills a row of pixels."""
-    for line in range(views * height):
+    for ticket in range(views * height * SPREAD):
+        line = ticket // SPREAD
+        if ticket % SPREAD != 0:
+            continue
         view = line // height
         for column in range(width):
             cursor[line * width + column] = start[line * width + column]

@@ -52,7 +52,7 @@ class _Evaluators:
 _evaluators: weakref.WeakKeyDictionary[FrequencyField, tuple[int, _Evaluators]] = weakref.WeakKeyDictionary()
 
 
-def _evaluators_of(field: FrequencyField, steps: int) -> _Evaluators:
+def evaluators_of(field: FrequencyField, steps: int) -> _Evaluators:
     held = _evaluators.get(field)
     least = steps + field.fine_samples
     if held is None or held[0] != runtime.generation() or held[1].fine.capacity < least:
@@ -74,7 +74,7 @@ class _March:
     def forward(self) -> None:
         field, rays = self.field, self.rays
         with unrecorded():
-            self.rooms = _evaluators_of(field, self.steps)
+            self.rooms = evaluators_of(field, self.steps)
             counts = Buffer((self.count,), "int")
             samples.count_hits(
                 self.count, rays.origins.value, rays.directions.value, self.box.value, counts.ndarray

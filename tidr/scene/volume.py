@@ -94,6 +94,13 @@ class Volume:
         """Bytes that the values of all grids take in f32."""
         return 4 * sum(parameter.rows * parameter.channels for parameter in self.parameters().values())
 
+    def densities(self) -> np.ndarray:
+        """[D, H, W] densities at the cell centres, behind the activation."""
+        values = self.density.numpy().astype(np.float64)
+        if self.density_activation == "relu":
+            return np.maximum(values, 0.0)
+        return np.logaddexp(0.0, values + self.density_shift) if self.density_activation == "softplus" else values
+
     def resampled(self, shape: tuple[int, int, int]) -> Volume:
         """A new volume in the same box with all its grids resampled to [D, H, W] cells."""
         fields = {}
