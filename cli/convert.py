@@ -11,7 +11,7 @@ import typer
 def convert(
     source: Annotated[
         str,
-        typer.Argument(metavar="IN", help="Mesh, volume (.npz .npy .vol .nrrd) or scene."),
+        typer.Argument(metavar="IN", help="Mesh, points or Gaussians (.ply), volume (.npz .npy .vol .nrrd) or scene."),
     ],
     target: Annotated[
         Path,
@@ -21,7 +21,7 @@ def convert(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the scene IN.")
     ] = None,
 ) -> None:
-    """Convert a mesh or volume, or write a scene (of a mesh: with camera and lights) as TOML, OBJ, PNG and NPZ."""
+    """Convert a mesh, points, Gaussians or a volume, or write a scene (of a mesh: with camera and lights) as TOML."""
     from tidr.errors import FileError
     from tidr.files.mesh import READ, WRITTEN, read_mesh, write_mesh
     from tidr.files.volume import WRITTEN as VOLUMES
@@ -35,6 +35,8 @@ def convert(
         _refuse_same(scene.source, target)
         write_scene(scene, target)
         typer.echo(f"{target}: {len(scene.nodes)} nodes, {len(scene.cameras)} cameras")
+        return
+    if kind == ".ply" and path.suffix.lower() == ".ply" and not set_ and _cloud(path, target):
         return
     if kind in VOLUMES and not set_:
         _volume(path, target)
@@ -50,6 +52,27 @@ def convert(
     _refuse_same(path, target)
     write_mesh(target, data)
     typer.echo(f"{target}: {len(data.vertices)} vertices, {len(data.faces)} faces")
+
+
+def _cloud(source: Path, target: Path) -> bool:
+    """Points or Gaussians in the layout that other programs read; False for a mesh."""
+    from tidr.files.ply_elements import contents
+    from tidr.files.points import read_points, write_points
+    from tidr.files.splats import read_splats, write_splats
+
+    held = contents(source)
+    if held == "mesh":
+        return False
+    _refuse_same(source, target)
+    if held == "gaussians":
+        splats = read_splats(source)
+        write_splats(target, splats)
+        typer.echo(f"{target}: {len(splats.means)} Gaussians")
+    else:
+        points = read_points(source)
+        write_points(target, points)
+        typer.echo(f"{target}: {len(points.positions)} points")
+    return True
 
 
 def _volume(source: Path, target: Path) -> None:

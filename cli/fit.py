@@ -35,4 +35,7 @@ def fit(
     parts += [f"PSNR {mean['psnr']:.2f} dB"] if mean["psnr"] is not None else []
     parts += [f"mask IoU {mean['iou']:.4f}"] if mean["iou"] is not None else []
     typer.echo(f"{', '.join(parts)} (views {result.metrics['views_are']})")
+    for path, one in result.metrics.get("truth", {}).items():
+        unit = f" {one['unit']}" if one["unit"] else ""
+        typer.echo(f"{path} is {one['error']:.3g}{unit} from the truth, {one['before']:.3g} before")
     typer.echo(f"written to {folder}")

@@ -69,3 +69,33 @@ def copy_rows(rows: ti.i32, channels: ti.i32, source: A2, target: A2, target_sta
     for row in range(rows):
         for channel in range(channels):
             target[target_start + row, channel] = source[row, channel]
+
+
+@ti.kernel
+def total(
+    rows: ti.i32, terms: A1, factor: float, chunks: ti.i32, size: ti.i32, across: ti.i32, along: ti.i32, partial: A1,
+    out: A2,
+):  # fmt: skip
+    """out [1, 1] = factor * the sum of terms [rows], shared out as in kernels/reduce.py; partial [chunks]."""
+    spread = turns(size)
+    for ticket in range(chunks * spread):
+        p = ticket // spread
+        if ticket % spread != 0:
+            continue
+        part = 0.0
+        for k in range(size):
+            row = p * across + k * along
+            if row < rows:
+                part += terms[row]
+        partial[p] = part
+    for _ in range(1):
+        whole = 0.0
+        for p in range(chunks):
+            whole += partial[p]
+        out[0, 0] = factor * whole
+
+
+@ti.func
+def outer(g, x, w):
+    """g (x, w)^T: what the gradient g of a matrix times (x, w) adds to that of the matrix."""
+    return g.outer_product(ti.Vector([x[0], x[1], x[2], w]))

@@ -1,14 +1,15 @@
 """Energies of grids and their adjoints: total variation, sparsity.
 
 A grid [D, H, W] lies on the device as [D * H, W]; one of C = K c numbers a cell, [D, H, W, ..., c], as
-[D * H * W * K, c], K rows a cell. Every adjoint gathers at its own number, so nothing is atomic. Lines of W cells are
-shared out in chunks as in kernels/reduce.py.
+[D * H * W * K, c], K rows a cell. Each energy writes sums, which `accumulate.total` adds. Every adjoint gathers at its
+own number, so nothing is atomic.
 """
 
 import taichi as ti
 
-from .accumulate import turns
+from .accumulate import SPREAD
 
+A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
 
 
@@ -35,34 +36,24 @@ def _steps(
 
 @ti.kernel
 def total_variation(
-    values: A2, depth: ti.i32, height: ti.i32, width: ti.i32, terms: ti.i32, columns: ti.i32, soft: float,
-    chunks: ti.i32, size: ti.i32, across: ti.i32, along: ti.i32, partial: A2, loss: A2, scalar: ti.template(),
+    values: A2, depth: ti.i32, height: ti.i32, width: ti.i32, terms: ti.i32, columns: ti.i32, soft: float, sums: A1,
+    scalar: ti.template(),
 ):  # fmt: skip
-    """loss = mean of sqrt(|steps|^2 + soft)."""
-    spread = turns(size)
-    for ticket in range(chunks * spread):
-        p = ticket // spread
-        if ticket % spread != 0:
+    """sums [D * H] of sqrt(|steps|^2 + soft) over the numbers of each line."""
+    for ticket in range(depth * height * SPREAD):
+        line = ticket // SPREAD
+        if ticket % SPREAD != 0:
             continue
-        energy = 0.0
-        for step in range(size):
-            line = p * across + step * along
-            if line < depth * height:
-                z = line // height
-                for x in range(width):
-                    for k in range(terms):
-                        for c in range(columns):
-                            here = _number(values, line, x, k, c, width, terms, scalar)
-                            d = _steps(
-                                values, here, line, x, line - z * height, z, k, c, depth, height, width, terms, scalar
-                            )
-                            energy += ti.sqrt(d.norm_sqr() + soft)
-        partial[p, 0] = energy
-    for _ in range(1):
-        energy = 0.0
-        for p in range(chunks):
-            energy += partial[p, 0]
-        loss[0, 0] = energy / depth / height / width / (terms * columns)
+        z, energy = line // height, 0.0
+        for x in range(width):
+            for k in range(terms):
+                for c in range(columns):
+                    here = _number(values, line, x, k, c, width, terms, scalar)
+                    d = _steps(
+                        values, here, line, x, line - z * height, z, k, c, depth, height, width, terms, scalar
+                    )  # fmt: skip
+                    energy += ti.sqrt(d.norm_sqr() + soft)
+        sums[line] = energy
 
 
 @ti.func
@@ -106,29 +97,14 @@ def total_variation_adjoint(
 
 
 @ti.kernel
-def sparsity(
-    values: A2, rows: ti.i32, columns: ti.i32, chunks: ti.i32, size: ti.i32, across: ti.i32, along: ti.i32, partial: A2,
-    loss: A2,
-):  # fmt: skip
-    """loss = mean of log(1 + 2 v^2) with v = max(value, 0)."""
-    spread = turns(size)
-    for ticket in range(chunks * spread):
-        p = ticket // spread
-        if ticket % spread != 0:
-            continue
+def sparsity(values: A2, rows: ti.i32, columns: ti.i32, sums: A1):
+    """sums [rows] of log(1 + 2 v^2) with v = max(value, 0)."""
+    for row in range(rows):
         energy = 0.0
-        for k in range(size):
-            row = p * across + k * along
-            if row < rows:
-                for column in range(columns):
-                    v = ti.max(values[row, column], 0.0)
-                    energy += ti.log(1.0 + 2.0 * v * v)
-        partial[p, 0] = energy
-    for _ in range(1):
-        energy = 0.0
-        for p in range(chunks):
-            energy += partial[p, 0]
-        loss[0, 0] = energy / rows / columns
+        for column in range(columns):
+            v = ti.max(values[row, column], 0.0)
+            energy += ti.log(1.0 + 2.0 * v * v)
+        sums[row] = energy
 
 
 @ti.kernel

@@ -6,7 +6,7 @@ ray's origin and the second to its direction, whose length is 1 / cosine to the 
 
 import taichi as ti
 
-from .accumulate import SPREAD, TASK, load3
+from .accumulate import SPREAD, TASK, load3, outer
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
@@ -172,10 +172,7 @@ def to_object_matrix_adjoint(
         for ray in range(p * count // chunks, (p + 1) * count // chunks):
             o, d = load3(origins, ray), load3(directions, ray)
             to_o, to_d = load3(grad_out_origins, ray), load3(grad_out_directions, ray)
-            for i in ti.static(range(3)):
-                for k in ti.static(range(3)):
-                    total[i, k] += to_o[i] * o[k] + to_d[i] * d[k]
-                total[i, 3] += to_o[i]
+            total += outer(to_o, o, 1.0) + outer(to_d, d, 0.0)
         for i, k in ti.static(ti.ndrange(3, 4)):
             part[p * 16 + 4 * i + k] = total[i, k]
         for k in ti.static(range(4)):

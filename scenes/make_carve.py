@@ -6,19 +6,22 @@ down, stored as PNG (white, with the mask as alpha) beside one transforms.json.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
 import tidr
-from tidr.files.image import write_image
 from tidr.renderers.voxels import VoxelRenderer
 from tidr.scene.voxels import VoxelGrid, cell_centers
 
+if not __package__:  # run as a script: let the sibling import below find this folder
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    __package__ = "scenes"
+
+from .picture_sets import averaged, write_views
+
 SIZE, OVERSAMPLING, CELLS = 96, 4, 160
-DISTANCE, FOV_Y_DEGREES = 3.2, 40.0
 FIT_VIEWS, KEPT_OUT = 24, 4
 
 
@@ -36,31 +39,17 @@ def padlock(points: np.ndarray) -> np.ndarray:
 
 def silhouette(scene: tidr.Scene, camera: tidr.Camera) -> np.ndarray:
     """[SIZE, SIZE, 4] white with the mask as alpha."""
-    k, large = OVERSAMPLING, SIZE * OVERSAMPLING
+    large = SIZE * OVERSAMPLING
     alpha = tidr.render(scene, camera, VoxelRenderer(method="ptn", samples=2 * CELLS), large, large).alpha.numpy()
-    mask = (alpha > 0.5).astype(float).reshape(SIZE, k, SIZE, k).mean((1, 3))
-    return np.stack([np.ones_like(mask)] * 3 + [mask], -1)
+    mask = averaged(alpha > 0.5, OVERSAMPLING)
+    return np.concatenate([np.ones((SIZE, SIZE, 3)), mask], -1)
 
 
 def main(folder: Path) -> None:
     scene = tidr.Scene()
     distance = padlock(cell_centers((CELLS,) * 3))
     scene.add_node("lock", tidr.Node(VoxelGrid(occupancy=np.clip(0.5 - distance * CELLS / 2, 0, 1))))
-    folder.mkdir(parents=True, exist_ok=True)
-    options = {"fov_y_degrees": FOV_Y_DEGREES, "width": SIZE, "height": SIZE}
-    groups = (
-        ("train", tidr.sphere_views(FIT_VIEWS, DISTANCE, **options)),
-        ("test", tidr.sphere_views(KEPT_OUT, DISTANCE, turn_degrees=77.0, **options)),
-    )
-    frames = []
-    for split, cameras in groups:
-        for index, camera in enumerate(cameras):
-            name = f"{split}_{index:02d}.png"
-            write_image(folder / name, silhouette(scene, camera))
-            matrix = np.round(camera.camera_to_world, 9).tolist()
-            frames.append({"file_path": name, "split": split, "transform_matrix": matrix})
-    table = {"camera_angle_x": float(np.radians(FOV_Y_DEGREES)), "w": SIZE, "h": SIZE, "frames": frames}
-    (folder / "transforms.json").write_text(json.dumps(table, indent=1) + "\n")
+    write_views(folder, lambda camera: silhouette(scene, camera), SIZE, FIT_VIEWS, KEPT_OUT)
 
 
 if __name__ == "__main__":

@@ -6,20 +6,23 @@ at twice their size and averaged down, stored as PNG with straight alpha beside 
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
 import tidr
-from tidr.files.image import write_image
 from tidr.renderers.volume import VolumeRenderer
 from tidr.scene.volume import Volume
 
+if not __package__:  # run as a script: let the sibling import below find this folder
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    __package__ = "scenes"
+
+from .picture_sets import straight, write_views
+
 CELLS, SIZE, OVERSAMPLING = 32, 96, 2
 FIT_VIEWS, KEPT_OUT = 8, 4
-DISTANCE, FOV_Y_DEGREES = 3.2, 40.0
 COLOR = (0.85, 0.88, 0.95)
 PUFFS, FAINT = 14, 0.05
 
@@ -43,34 +46,17 @@ def plume(cells: int) -> np.ndarray:
 
 def draw(scene: tidr.Scene, camera: tidr.Camera) -> np.ndarray:
     """[SIZE, SIZE, 4] straight linear RGB and alpha."""
-    k = OVERSAMPLING
-    image = tidr.render(scene, camera, VolumeRenderer(steps=256, stop=0.0), SIZE * k, SIZE * k)
-    both = np.concatenate([image.rgb.numpy(), image.alpha.numpy()], -1)
-    both = both.reshape(SIZE, k, SIZE, k, 4).mean((1, 3))
-    return np.concatenate([both[..., :3] / np.maximum(both[..., 3:], 1e-6), both[..., 3:]], -1)
+    large = SIZE * OVERSAMPLING
+    return straight(tidr.render(scene, camera, VolumeRenderer(steps=256, stop=0.0), large, large), OVERSAMPLING)
 
 
 def main(folder: Path) -> None:
     density = plume(CELLS).astype(np.float16)
-    views = folder / "smoke_views"
-    views.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / "smoke.npz", density=density, color=np.array(COLOR, np.float32))
     scene = tidr.Scene(tidr.Film(SIZE, SIZE, (0.0, 0.0, 0.0)))
     scene.add_node("smoke", tidr.Node(Volume(density.astype(np.float64), COLOR)))
-    options = {"fov_y_degrees": FOV_Y_DEGREES, "width": SIZE, "height": SIZE}
-    groups = (
-        ("train", tidr.sphere_views(FIT_VIEWS, DISTANCE, **options)),
-        ("test", tidr.sphere_views(KEPT_OUT, DISTANCE, turn_degrees=77.0, **options)),
-    )
-    frames = []
-    for split, cameras in groups:
-        for index, camera in enumerate(cameras):
-            name = f"{split}_{index:02d}.png"
-            write_image(views / name, draw(scene, camera))
-            matrix = np.round(camera.camera_to_world, 9).tolist()
-            frames.append({"file_path": name, "split": split, "transform_matrix": matrix})
-    table = {"camera_angle_x": float(np.radians(FOV_Y_DEGREES)), "w": SIZE, "h": SIZE, "frames": frames}
-    (views / "transforms.json").write_text(json.dumps(table, indent=1) + "\n")
+    write_views(folder / "smoke_views", lambda camera: draw(scene, camera), SIZE, FIT_VIEWS, KEPT_OUT)
 
 
 if __name__ == "__main__":

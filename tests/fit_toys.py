@@ -108,3 +108,30 @@ clamp = [0.0, 1.0]
 """
     )
     return path
+
+
+def write_field_toy(folder: Path, steps: int = 40) -> Path:
+    """A scene file whose fit finds the toy as a hash-grid field, from random pixels of its pictures."""
+    write_views(folder)
+    path = folder / "field.toml"
+    path.write_text(
+        f"""
+[film]
+width = {SIDE}
+height = {SIDE}
+[nodes.ball]
+field = {{ type = "hash", levels = 3, log2_entries = 8, finest_resolution = 16 }}
+[fit]
+views = "transforms.json"
+start = {{ ball = "box" }}
+background = "random"
+rays_per_step = 128
+losses = {{ mse = 1.0, alpha_mse = 0.1 }}
+renderer = {{ type = "volume", steps = 24, jitter = true }}
+steps = {steps}
+hold_out = 3
+[fit.parameters."ball.*"]
+lr = 1e-2
+"""
+    )
+    return path

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.fit_toys import write_toy
+from tests.fit_toys import write_field_toy, write_toy
 from tidr.cli import app, guarded
 from tidr.files.image import read_image
 
@@ -89,9 +89,12 @@ def test_guarded_gives_130_on_ctrl_c():
     assert caught.value.exit_code == 130
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_save_and_exit(tmp_path, number, code):
-    scene, run = write_toy(tmp_path, steps=100000), tmp_path / "run"
+@pytest.mark.parametrize(
+    ("number", "code", "write"),
+    [(signal.SIGINT, 130, write_toy), (signal.SIGTERM, 143, write_toy), (signal.SIGINT, 130, write_field_toy)],
+)
+def test_signals_save_and_exit(tmp_path, number, code, write):
+    scene, run = write(tmp_path, steps=100000), tmp_path / "run"
     command = [sys.executable, "-m", "tidr.cli", "fit", str(scene), "-o", str(run), "--set", "fit.save_every=100000"]
     with (tmp_path / "errors").open("w") as errors:
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)

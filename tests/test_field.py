@@ -69,7 +69,7 @@ def layer_of(field, rays: Rays, **settings):
 
 
 def stacked(layer) -> list[Array]:
-    arrays = [layer.rgb, layer.alpha, layer.distance]
+    arrays = [layer.rgb, layer.alpha, layer.distance, layer.spread]
     return arrays + (stacked(layer.coarse) if layer.coarse is not None else [])
 
 

@@ -1,10 +1,15 @@
 """Fits of fields to pictures of a textured ball, and what occupancy leaves out of a fitted field."""
 
+from importlib.resources import files
+from shutil import copytree
+
 import numpy as np
 import pytest
 
 import tidr
-from tidr.fitting.fit import fit
+from tidr.errors import SceneError
+from tidr.fitting import volume_losses
+from tidr.fitting.fit import fit, fit_from_settings
 from tidr.fitting.optimizers import Adam
 from tidr.fitting.views import Views
 from tidr.renderers.volume import VolumeRenderer
@@ -60,13 +65,83 @@ def test_hash_field_learns_a_ball_and_occupancy_does_not_change_it(f32):
     assert np.abs(with_grid.rgb.numpy() - without.rgb.numpy()).max() < 1e-3
 
 
+def test_spread_is_the_mean_over_rays_and_draws_a_field_together(f32):
+    def after(losses) -> tuple[float, float]:
+        field = HashField(levels=6, log2_entries=12, base_resolution=4, finest_resolution=32, width=32, geometry=7)
+        scene = fitted(field, VolumeRenderer(steps=40, jitter=True), 120, 512, 2e-2, losses)
+        image = VolumeRenderer(steps=80).render(scene, ball_views(3, 37.0).cameras, SIZE, SIZE)
+        loss = float(volume_losses.spread(image).array.numpy())
+        assert np.isclose(loss, image.channel("spread").numpy().mean(), rtol=1e-5)
+        return loss, held_out_psnr(scene, VolumeRenderer(steps=80))
+
+    (plain, _), (drawn, psnr) = after(["mse"]), after([("mse", 1.0), ("spread", 0.3)])
+    assert drawn < 0.5 * plain
+    assert psnr > 22
+
+
+def test_only_a_field_has_a_spread(f32):
+    with pytest.raises(SceneError, match="no channel spread"):
+        volume_losses.spread(tidr.render(tidr.load("cube"), width=8, height=8))
+
+
 @pytest.mark.row(77)
 def test_frequency_field_learns_a_ball_with_both_networks(f32):
     field = FrequencyField(width=32, depth=3, octaves=4, direction_octaves=1, fine_samples=16)
-
-    def coarse(image, target):
-        return tidr.losses.mse(image.channel("rgb_coarse"), target.rgb)
-
     renderer = VolumeRenderer(steps=16, jitter=True)
-    scene = fitted(field, renderer, 150, 512, 5e-3, ["mse", coarse])
+    scene = fitted(field, renderer, 150, 512, 5e-3, ["mse", "coarse_mse"])
     assert held_out_psnr(scene, VolumeRenderer(steps=32)) > 21
+
+
+DUCK = """
+[film]
+width = 24
+height = 24
+[nodes.thing]
+field = { type = "frequency", width = 32, depth = 4, octaves = 4, direction_octaves = 1, fine_samples = 16 }
+[fit]
+views = "duck_views/transforms.json"
+start = { thing = "box" }
+background = "random"
+resolution = [24, 24]
+rays_per_step = 512
+losses = { mse = 1.0, coarse_mse = 1.0 }
+renderer = { type = "volume", steps = 16, jitter = true }
+steps = 120
+hold_out = 4
+parameters = { "thing.*" = { lr = 5e-3 } }
+"""
+
+
+@pytest.mark.row(77)
+def test_frequency_field_fits_the_duck_from_its_scene_file(f32, tmp_path):
+    copytree(files("tidr.scenes") / "assets" / "duck_views", tmp_path / "duck_views")
+    (tmp_path / "duck.toml").write_text(DUCK)
+    result = fit_from_settings(tidr.load(tmp_path / "duck.toml"))
+    assert result.columns[:4] == ("step", "loss", "mse", "coarse_mse")
+    assert np.allclose(result.losses[:, 2] + result.losses[:, 3], result.losses[:, 1])
+    for column in (2, 3):  # the background changes each step, so means are compared
+        assert result.losses[-20:, column].mean() < 0.4 * result.losses[:10, column].mean()
+    assert result.metrics["mean"]["psnr"] > 20
+
+
+def test_two_fields_keep_the_coarse_picture(f32):
+    """Side by side, the coarse picture is what one sees when each field shows its coarse network."""
+    scene, renderer = tidr.Scene(), VolumeRenderer(steps=8)
+    scene.film.background = (0.2, 0.1, 0.4)
+    options = {"width": 8, "depth": 1, "octaves": 2, "fine_samples": 4, "lower": (-0.4,) * 3, "upper": (0.4,) * 3}
+    one, two = FrequencyField(**options), FrequencyField(**options, seed=1)
+    scene.add_node("one", tidr.Node(one, translation=(-0.5, 0, 0)))
+    scene.add_node("two", tidr.Node(two, translation=(0.5, 0, 0)))
+    camera = [ball_views(1, 0.0).cameras[0]]
+    both = renderer.render(scene, camera, SIZE, SIZE).channel("rgb_coarse").numpy()
+    for field in (one, two):
+        field.fine.set(field.coarse.numpy())
+        field.fine_samples = 1
+    again = renderer.render(scene, camera, SIZE, SIZE).channel("rgb_coarse").numpy()
+    assert np.allclose(both, again)
+    assert (np.abs(both - scene.film.background).max(-1) > 1e-3).mean() > 0.2
+
+
+def test_coarse_loss_without_a_coarse_picture_is_refused(f32):
+    with pytest.raises(SceneError, match="rgb_coarse"):
+        fitted(HashField(levels=2, log2_entries=8, width=8), VolumeRenderer(steps=4), 1, 16, 1e-2, ["coarse_mse"])

@@ -111,15 +111,15 @@ def test_quadrature_of_a_constant_density_is_exact(f64):
     n, length, sigma = 10, 1.0, 2.0
     raw = np.full((n, 1), np.log(sigma))
     values = flat(blocks(np.concatenate([raw, np.full((n, 3), 0.5)], 1)))
-    rgb, alpha, far = Array((1, 3)), Array((1, 1)), Array((1, 1))
+    rgb, alpha, far, spread = Array((1, 3)), Array((1, 1)), Array((1, 1)), Array((1, 1))
     lists = (flat(np.array([0, n])), flat((np.arange(n) + 0.5) / n), flat(np.full(n, length / n)))
     arrays = [buffer.ndarray for buffer in (*lists, values)]
-    outputs = (rgb, alpha, far)
+    outputs = (rgb, alpha, far, spread)
     weights = Buffer((n,))
     composite.composite(0, 1, 1, 4, 0, 0.0, *arrays, *(o.value for o in outputs), weights.ndarray, 0)
     assert abs(alpha.numpy()[0, 0] - 0.8646647) < 1e-7
     assert np.allclose(rgb.numpy(), 0.5 * 0.8646647)
-    for array, seed in zip(outputs, (0.0, 1.0, 0.0), strict=True):
+    for array, seed in zip(outputs, (0.0, 1.0, 0.0, 0.0), strict=True):
         array.grad.fill(seed)
     to_outputs, gaps = Buffer((4 * BLOCK,)), Buffer((1,))
     composite.composite_adjoint(

@@ -13,6 +13,7 @@ from tidr.fitting.growth import Growth
 from tidr.fitting.loop import jittered
 from tidr.fitting.settings import FitSettings, ParameterSettings, StartSettings
 from tidr.fitting.start_box import begin_even
+from tidr.renderers.level_set import LevelSetRenderer
 from tidr.scene.volume import Volume
 
 from .test_fit import Ear
@@ -140,6 +141,9 @@ def test_jitter_changes_with_the_step_and_is_off_for_the_report(f32):
     assert not jittered(renderer, None).jitter
     plain = tidr.VolumeRenderer()
     assert jittered(plain, 4) is plain
+    probing = LevelSetRenderer(seed=3)
+    assert jittered(probing, 4).seed == 4
+    assert jittered(probing, None) is probing
 
 
 def test_a_step_with_random_pixels_allocates_nothing(targets):

@@ -38,8 +38,10 @@ def case(seed: int):
     scene, camera = bumpy(seed), front(8, fov_y_degrees=36)
     grid, rng = scene["shape"].geometry, np.random.default_rng(seed)
     renderer = NeusRenderer(steps=24)
-    weights = {name: rng.normal(size=(8, 8, n)) for name, n in (("rgb", 3), ("alpha", 1), ("depth", 1))}
-    weights["depth"] *= render(scene, camera, renderer).alpha.numpy() > 0.05
+    weights = {name: rng.normal(size=(8, 8, n)) for name, n in (("rgb", 3), ("alpha", 1), ("depth", 1), ("normal", 3))}
+    seen = render(scene, camera, renderer).alpha.numpy() > 0.05
+    weights["depth"] *= seen
+    weights["normal"] *= seen
 
     def function():
         image = render(scene, camera, renderer)
@@ -95,6 +97,27 @@ def test_weights_of_a_plane_peak_on_it_and_sum_to_one(f64):
     image = render(scene, front(9, fov_y_degrees=10), NeusRenderer(steps=400))
     assert np.allclose(image.alpha.numpy(), 1, atol=1e-4)
     assert np.allclose(image.depth.numpy(), 3.9, atol=2e-3)
+
+
+def test_normals_of_a_ball_point_from_its_centre(f64):
+    """Also where the node is turned and stretched: an ellipsoid's normals are those of its implicit function."""
+    centers, scale = cell_centers((32, 32, 32)), np.array([1.2, 0.8, 1.0])
+    turn = np.array([np.cos(0.4), 0, 0, np.sin(0.4)])  # about z
+    grid = NeusGrid(np.linalg.norm(centers, axis=-1) - 0.6, inverse_std=150.0)
+    scene, camera = lone(grid, rotation=turn, scale=tuple(scale)), front(16, fov_y_degrees=26)
+    image = render(scene, camera, NeusRenderer(steps=300))
+    rays = Rays.of_cameras([camera], 16, 16)
+    points = rays.origins.numpy() + image.channel("distance").numpy().reshape(-1, 1) * rays.directions.numpy()
+    c, s = np.cos(0.8), np.sin(0.8)
+    rotation = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    expected = (points @ rotation) / scale**2 @ rotation.T
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    normal = image.normal.numpy().reshape(-1, 3)
+    solid = image.alpha.numpy().ravel() > 0.999
+    assert solid.sum() > 60
+    assert ((normal * expected).sum(1)[solid] > 0.995).all()
+    assert (image.alpha.numpy() == 0).any()
+    assert (np.linalg.norm(normal[image.alpha.numpy().ravel() == 0], axis=1) == 0).all()
 
 
 def test_agrees_with_numpy(f64):

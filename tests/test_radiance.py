@@ -12,6 +12,7 @@ from tidr.renderers.field_density import field_densities
 from tidr.scene.field import FrequencyField, HashField
 from tidr.scene.solids import largest_solid
 from tidr.scene.volume import Volume
+from tidr.scene.voxels import cell_centers
 
 from .test_extract import edge_use, volume
 
@@ -82,3 +83,18 @@ def test_densities_of_a_field_are_those_that_are_rendered(f64, kind):
     found = field_densities(field, np.stack([x, y, z], -1).reshape(-1, 3)).reshape(4, 4, -1)
     assert np.allclose(1 - np.exp(-found.sum(-1) * 2 / 400), alpha, atol=4e-3)
     assert field_densities(field, np.array([[0.0, 0.0, 1.5]])) == 0
+
+
+def test_a_shell_with_pores_is_a_solid_ball():
+    centers = np.linalg.norm(cell_centers((40, 40, 40)), axis=-1)
+    shell = (centers < 0.75) & (centers > 0.62)
+    rng = np.random.default_rng(3)
+    for point in rng.normal(size=(12, 3)):
+        place = ((0.7 * point / np.linalg.norm(point) + 1) * 20).astype(int)[::-1]
+        shell[tuple(slice(k - 1, k + 2) for k in place)] = False  # a hole 3 cells wide, through and through
+    shell[2:4, 2:4, 2:4] = True
+    solid, ball = largest_solid(shell), centers < 0.75
+    assert solid[20, 20, 20]
+    assert not solid[2:4, 2:4, 2:4].any()
+    assert not (solid & ~ball).sum() > 0.002 * ball.sum()
+    assert (ball & ~solid).sum() < 0.02 * ball.sum()

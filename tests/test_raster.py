@@ -7,7 +7,7 @@ import tidr
 from tidr.buffer import Buffer
 from tidr.kernels.raster.footprint import footprint
 from tidr.renderers import geometry
-from tidr.renderers.entries import project_vertices
+from tidr.renderers.entries import project_points
 from tidr.renderers.views import Views
 from tidr.renderers.visibility import find
 
@@ -322,7 +322,7 @@ def test_the_footprint_of_a_pixel_is_the_slope_of_uv(f64):
     camera = scene["front"]
     packed = geometry.pack(scene)
     world, views = geometry.world(scene, packed), Views([camera], 32, 32)
-    screen = project_vertices(world, views)
+    screen = project_points(world.positions, views)
     entries = find(world, views, screen, False).entries
     out = Buffer((entries.capacity, 4))
     footprint(

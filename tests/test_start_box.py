@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import tidr
-from tidr.fitting.start_box import focus_box, hull_box
+from tidr.fitting.settings import StartSettings
+from tidr.fitting.start_box import begin_box, focus_box, hull_box
 
 
 def ball_masks(cameras, centre, radius: float, size: int = 48) -> np.ndarray:
@@ -49,3 +50,25 @@ def test_views_that_tell_no_place_are_refused(f64):
         hull_box(one, np.ones((1, 8, 8)))
     with pytest.raises(tidr.SceneError, match="cameras do not tell"):
         focus_box(one * 2)
+
+
+def test_points_and_gaussians_fill_the_box(f64):
+    scene, rng = tidr.Scene(tidr.Film(48, 48)), np.random.default_rng(0)
+    places = rng.uniform(-1, 1, (500, 3))
+    scene.add_node("dots", tidr.Node(tidr.PointCloud(places, radii=0.1), scale=2.0, translation=(1, 0, 0)))
+    scene.add_node("fog", tidr.Node(tidr.Gaussians.from_colors(places, np.full((500, 3), 0.5), 0.1)))
+    scene.add_node("one", tidr.Node(tidr.PointCloud(places[:1])))
+    cameras, centre = cameras_around((0, 0, 0)), np.array([0.4, -0.2, 0.3])
+    masks = ball_masks(cameras, centre, 0.5)
+    lower, upper = hull_box(cameras, masks)
+    for name in scene.nodes:
+        begin_box(scene, name, StartSettings(shape="box"), cameras, list(masks))
+    dots, fog = scene["dots"].geometry, scene["fog"].geometry
+    for found in (dots.positions.numpy() * 2 + [1, 0, 0], fog.means.numpy()):
+        np.testing.assert_allclose([found.min(0), found.max(0)], [lower, upper], atol=1e-9)
+        ranks = found.argsort(0), places.argsort(0)
+        assert np.array_equal(*ranks)  # stretched, not drawn anew
+    factor = np.prod((upper - lower) / np.ptp(places, axis=0)) ** (1 / 3)
+    np.testing.assert_allclose(dots.radii.numpy(), 0.1 * factor / 2)
+    np.testing.assert_allclose(fog.scales(), 0.1 * factor)
+    np.testing.assert_allclose(scene["one"].geometry.positions.numpy()[0], (lower + upper) / 2)

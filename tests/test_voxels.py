@@ -7,12 +7,14 @@ import pytest
 
 import tidr
 from tidr.array import Array
+from tidr.errors import SceneError
 from tidr.fitting.tape import Tape
 from tidr.fitting.voxel_losses import opacity_prior, truncated
 from tidr.renderers.level_set import LevelSetRenderer
 from tidr.renderers.volume import VolumeRenderer
 from tidr.renderers.voxels import VoxelRenderer
 from tidr.renderers.voxels_march import METHODS
+from tidr.renderers.voxels_splat import _starts
 from tidr.scene.distance import distance_transform
 from tidr.scene.volume import Volume
 from tidr.scene.voxels import VoxelGrid, cell_centers
@@ -123,6 +125,48 @@ def test_splats_equal_the_march(f32):
     splats = tidr.render(scene, cameras, VoxelRenderer(method="splat")).alpha.numpy()
     assert np.abs(marched - splats).mean() < 0.02
     assert marched.mean() > 0.2
+
+
+def test_empty_voxels_have_gradients_though_no_splat_of_theirs_is_drawn(f64):
+    """Off the tape they are left out before anything is sorted; the picture is the same to the last bit."""
+    grid = ball(6, color=np.random.default_rng(0).uniform(size=(6, 6, 6, 3)))
+    scene, camera, drawer = placed(grid), view(), VoxelRenderer(method="splat")
+    without = tidr.render(scene, camera, drawer).rgb.numpy()
+    made = []
+
+    def loss():
+        made.append(tidr.render(scene, camera, drawer).rgb)
+        return weighted(made[-1], 1.0)
+
+    (gradient,) = tape_gradients(loss, [grid.occupancy])
+    np.testing.assert_array_equal(made[0].numpy(), without)
+    empty = grid.occupancy.numpy() == 0
+    assert empty.mean() > 0.3
+    assert (gradient[empty] != 0).any()
+    index = np.unravel_index(np.argmax(np.abs(gradient) * empty), empty.shape)
+    values, sums = grid.occupancy.numpy(), []
+    for step in (0.0, 1e-6):
+        values[index] = step
+        grid.occupancy.set(values)
+        sums.append(tidr.render(scene, camera, drawer).rgb.numpy().sum())
+    assert (sums[1] - sums[0]) / 1e-6 == pytest.approx(gradient[index], rel=1e-4)
+
+
+def test_a_channel_first_asked_for_on_the_tape_has_gradients_of_empty_voxels_too(f64):
+    grid, drawer = cloud(5, classes=3), VoxelRenderer(method="splat")
+    scene, camera = placed(grid), view()
+    image = tidr.render(scene, camera, drawer)
+    assert image.rgb.numpy().any()
+    (late,) = tape_gradients(lambda: weighted(image.channel("semantics"), 1.0), [grid.occupancy])
+    again = tidr.render(scene, camera, drawer)
+    (whole,) = tape_gradients(lambda: weighted(again.channel("semantics"), 1.0), [grid.occupancy])
+    np.testing.assert_array_equal(late, whole)
+    assert (late[grid.occupancy.numpy() == 0] != 0).any()
+
+
+def test_too_many_splats_are_refused():
+    with pytest.raises(SceneError, match=r"splats cover 1073741824 pixels, the limit is 2\^30 \(draw fewer"):
+        _starts(np.array([1 << 29, 1 << 29]))
 
 
 @pytest.mark.row(55)

@@ -48,9 +48,25 @@ def test_the_bundled_scene_begins_full(f32):
 
 
 @pytest.mark.row(106)
-@pytest.mark.parametrize("treatment", ["ptn", "absorption"])
+@pytest.mark.parametrize("treatment", ["ptn", "drc"])
 def test_scattered_occupancy_becomes_a_ring(f32, treatment):
     (problem,) = problems(["T4-voxels"])
     result = solve(problem, treatment)
     assert result.solved, result
-    assert set(problem.known) == {"drc", "neural_volumes"}
+
+
+@pytest.mark.row(106)
+def test_neural_volumes_do_not_see_the_noise_that_they_begin_with(f32):
+    """The reason of the known failure: opaque rays, most of those beside the ring too, have no gradient at all."""
+    (problem,) = problems(["T4-voxels"])
+    assert set(problem.known) == {"neural_volumes"}
+    task, renderer = problem.build(), problem.renderers["neural_volumes"]
+    occupancy = task.scene["cloud"].geometry.occupancy
+    alpha = tidr.render(task.scene, task.cameras, renderer).alpha.numpy()
+    crossed = alpha > 0
+    assert (alpha[crossed] == 1).mean() > 0.95
+    with Tape() as tape:
+        image = tidr.render(task.scene, task.cameras, renderer)
+        tape.add(tidr.losses.mse(image.alpha, np.where(alpha == 1, 0.0, alpha)))  # only of opaque rays
+    assert tape.loss > 0.5
+    assert not occupancy.grad_numpy().any()

@@ -53,6 +53,17 @@ class Buffer:
             _give(self)
 
 
+def release() -> None:
+    """Free what waits to be used again: after sizes changed for good, none of it fits any more."""
+    global _spare_bytes
+    _forget_stale()
+    for waiting in _spare.values():
+        for ndarray, _ in waiting:
+            _owned.pop(id(ndarray), None)
+    _spare.clear()
+    _spare_bytes = 0
+
+
 def _take(key: tuple):
     global _spare_bytes
     _forget_stale()

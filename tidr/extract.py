@@ -62,6 +62,17 @@ class ExtractedMesh:
         return Mesh(self.vertices.numpy()[: len(self.extraction.ends)], self.faces, shading=shading)
 
 
+def surface_density(lower: np.ndarray, upper: np.ndarray) -> float:
+    """The density of which a fiftieth of a box's diagonal lets half the light through."""
+    return math.log(2.0) / (THICKNESS * float(np.linalg.norm(upper - lower)))
+
+
+def _solid_density(values: np.ndarray, least: float) -> float:
+    """A quarter of the median of the densities above `least`, and not less than that."""
+    dense = values[values > least]
+    return max(least, float(np.median(dense)) / 4) if dense.size else least
+
+
 def marching_cubes(
     values, level: float = 0.0, lower=(-1, -1, -1), upper=(1, 1, 1), inside: str = "below", closed: bool = True
 ) -> ExtractedMesh:
@@ -168,8 +179,9 @@ def mesh_of(
         source: a voxel grid (its zero, or the level 1/2 of occupancies, unless `level` says otherwise), tetrahedra, a
             volume or field, a mesh (as it is), a node that holds one of them, or a function from points [n, 3] to
             values [n]. Fields and functions are asked at the centres of `resolution` cells (D, H, W, or one number).
-        level: of a volume or field, the density of its surface; None is that of which a fiftieth of the box's diagonal
-            lets half the light through. Only the largest solid is taken, with its hollows filled.
+        level: of a volume or field, the density of its surface; None is a quarter of the median of what is dense: cells
+            of which a fiftieth of the box's diagonal would stop half the light; at least this limit. Only the largest
+            solid is taken, with its hollows filled.
         lower, upper, inside: for a function; see `marching_cubes`.
 
     Raises:
@@ -186,9 +198,8 @@ def mesh_of(
         side = "above" if occupied else "below"
         return marching_cubes(geometry.values.numpy(), at, geometry.lower, geometry.upper, side).mesh()
     if isinstance(geometry, Volume | HashField | FrequencyField):
-        diagonal = float(np.linalg.norm(geometry.upper - geometry.lower))
-        at = math.log(2.0) / (THICKNESS * diagonal) if level is None else level
         values = _densities(geometry, resolution)
+        at = _solid_density(values, surface_density(geometry.lower, geometry.upper)) if level is None else level
         solid = largest_solid(values > at)
         values = np.where(solid, np.where(values > at, values, 2 * at), np.minimum(values, at / 2))
         return marching_cubes(values, at, geometry.lower, geometry.upper, "above").mesh()

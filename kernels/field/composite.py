@@ -2,7 +2,7 @@
 
 Of ray samples with density sigma_i over the length delta_i: w_i = T_i (1 - exp(-sigma_i delta_i)), T_i the product of
 exp(-sigma_j delta_j) over j < i (Max 1995, "Optical Models for Direct Volume Rendering"). The network's row `density`
-makes sigma, its last three rows are the colour.
+makes sigma, its last three rows are the colour. The spread of a ray is sum over i < j of w_i w_j (t_i - t_j)^2.
 """
 
 import taichi as ti
@@ -46,15 +46,15 @@ def sample_slot(n, rows):
 @ti.kernel
 def composite(
     begin: ti.i32, end: ti.i32, share: ti.i32, rows: ti.i32, density: ti.i32, stop: float, starts: I1, times: A1,
-    widths: A1, values: A1, rgb: A2, alpha: A2, distance: A2, weights: A1, kind: ti.template(),
+    widths: A1, values: A1, rgb: A2, alpha: A2, distance: A2, spread: A2, weights: A1, kind: ti.template(),
 ):  # fmt: skip
-    """rgb [n, 3], alpha [n, 1], distance [n, 1] of rays begin .. end - 1, and the weights w of their samples.
+    """rgb [n, 3], alpha, distance and spread [n, 1] of rays begin .. end - 1, and the weights w of their samples.
 
     A ray ends where its transmittance falls below `stop`. Every sample that `starts` counts is `share` listed ones.
     """
     for ray in range(begin, end):
         color = ti.Vector([0.0, 0.0, 0.0])
-        left, far = 1.0, 0.0
+        left, far, total, wide = 1.0, 0.0, 0.0, 0.0
         for n in range((starts[ray] - starts[begin]) * share, (starts[ray + 1] - starts[begin]) * share):
             w = 0.0
             if left >= stop:
@@ -63,6 +63,10 @@ def composite(
                 w = left * (1.0 - keep)
                 for c in ti.static(range(3)):
                     color[c] += w * values[slot + (rows - 3 + c) * BLOCK]
+                if total > 0.0 and w > 0.0:  # Welford's update of sum of w (t - mean)^2
+                    off = times[n] - far / total
+                    wide += w * total / (total + w) * off * off
+                total += w
                 far += w * times[n]
                 left *= keep
             weights[n] = w
@@ -70,26 +74,31 @@ def composite(
             rgb[ray, c] = color[c]
         alpha[ray, 0] = 1.0 - left
         distance[ray, 0] = far
+        spread[ray, 0] = total * wide
 
 
 @ti.kernel
 def composite_adjoint(
     begin: ti.i32, end: ti.i32, share: ti.i32, rows: ti.i32, density: ti.i32, stop: float, starts: I1, times: A1,
-    widths: A1, values: A1, rgb: A2, alpha: A2, distance: A2, to_rgb: A2, to_alpha: A2, to_distance: A2,
-    to_outputs: A1, to_gaps: A1, kind: ti.template(),
+    widths: A1, values: A1, rgb: A2, alpha: A2, distance: A2, spread: A2, to_rgb: A2, to_alpha: A2, to_distance: A2,
+    to_spread: A2, to_outputs: A1, to_gaps: A1, kind: ti.template(),
 ):  # fmt: skip
     """to_outputs [blocks * 4 * BLOCK]: gradient of the density's row, and of the colour's three.
 
-    With v_i the gradient of a sample's weight: dL/dsigma_i = delta_i (T_{i+1} v_i - sum over j > i of w_j v_j).
+    With v_i the gradient of a sample's weight: dL/dsigma_i = delta_i (T_{i+1} v_i - sum over j > i of w_j v_j). That of
+    the spread by w_i is sum over j of w_j (t_i - t_j)^2.
     to_gaps [n]: derivative of the loss by the logarithm of a common factor of a ray's times and widths.
     """
     for ray in range(begin, end):
         g = ti.Vector([to_rgb[ray, 0], to_rgb[ray, 1], to_rgb[ray, 2]])
-        g_alpha, g_far = to_alpha[ray, 0], to_distance[ray, 0]
-        rest = g_alpha * alpha[ray, 0] + g_far * distance[ray, 0]
+        g_alpha, g_far, g_spread = to_alpha[ray, 0], to_distance[ray, 0], to_spread[ray, 0]
+        rest = g_alpha * alpha[ray, 0] + g_far * distance[ray, 0] + 2.0 * g_spread * spread[ray, 0]
+        mean, wide = 0.0, 0.0
+        if alpha[ray, 0] > 0.0:
+            mean, wide = distance[ray, 0] / alpha[ray, 0], spread[ray, 0] / alpha[ray, 0]
         for c in ti.static(range(3)):
             rest += g[c] * rgb[ray, c]
-        left, to_gap = 1.0, 0.0
+        left, to_gap = 1.0, 2.0 * g_spread * spread[ray, 0]
         for n in range((starts[ray] - starts[begin]) * share, (starts[ray + 1] - starts[begin]) * share):
             slot, out = sample_slot(n, rows), sample_slot(n, 4)
             to_density, w = 0.0, 0.0
@@ -98,7 +107,8 @@ def composite_adjoint(
                 sigma = density_of(x, kind)
                 keep = ti.exp(-widths[n] * sigma)
                 w = left * (1.0 - keep)
-                v = g_alpha + g_far * times[n]
+                off = times[n] - mean
+                v = g_alpha + g_far * times[n] + g_spread * (wide + alpha[ray, 0] * off * off)
                 for c in ti.static(range(3)):
                     v += g[c] * values[slot + (rows - 3 + c) * BLOCK]
                 rest -= w * v

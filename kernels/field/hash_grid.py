@@ -153,7 +153,7 @@ def positions_adjoint(
     count: ti.i32, depth: ti.i32, rows: ti.i32, levels: I1, positions: A1, table: A2, to_values: A1, to_positions: A1,
     features: ti.template(),
 ):  # fmt: skip
-    """to_positions [n * 3] = their gradient."""
+    """to_positions [n * 3] = their gradient; 0 along axes where a position lies beside the unit cube."""
     for n in range(count):
         total = ti.Vector([0.0, 0.0, 0.0])
         for level in range(depth):
@@ -172,4 +172,5 @@ def positions_adjoint(
                             slope *= at[b] if ti.static(corner >> b & 1) else 1.0 - at[b]
                     total[a] += slope
         for a in ti.static(range(3)):
-            to_positions[3 * n + a] = total[a]
+            inside = positions[3 * n + a] >= 0.0 and positions[3 * n + a] <= 1.0
+            to_positions[3 * n + a] = total[a] if inside else 0.0

@@ -87,7 +87,7 @@ def find(
 
 
 @ti.func
-def moved(o, d, t, slope, g, mode, least):
+def moved(d, slope, g, mode, least):
     """dL/df at the hit, from dL/dt: -1 / (grad f . d), kept away from 0 where the ray grazes; or SDFDiff's 1 / |d|."""
     out = g / d.norm()
     if mode == EXACT:
@@ -109,7 +109,7 @@ def hit_rays_adjoint(
         ray = ray_of[e]
         o, d = load3(origins, ray), load3(directions, ray)
         slope = field_gradient(o + t[e, 0] * d, values, box, sign)
-        share = moved(o, d, t[e, 0], slope, grad_t[e, 0], mode, least)
+        share = moved(d, slope, grad_t[e, 0], mode, least)
         for a in ti.static(range(3)):
             grad_origins[ray, a] = grad_origins[ray, a] + share * slope[a]
             grad_directions[ray, a] = grad_directions[ray, a] + share * t[e, 0] * slope[a]
@@ -125,7 +125,7 @@ def hit_entry(
     o, d = load3(origins, ray), load3(directions, ray)
     p = o + t[e, 0] * d
     slope = field_gradient(p, values, box, sign)
-    share = moved(o, d, t[e, 0], slope, grad_t[e, 0], mode, least)
+    share = moved(d, slope, grad_t[e, 0], mode, least)
     scatter_field(p, sign * share, box, part, start, atomic)
 
 

@@ -1,40 +1,16 @@
 """Losses on fields: on what rays saw of them, and on the shape of a grid; with adjoints.
 
-Each first writes a term per row; `total` adds the terms.
+Each writes a term per row; `accumulate.total` adds the terms.
 """
 
 import taichi as ti
 
-from ..accumulate import TASK, add, load3, turns
+from ..accumulate import TASK, add, load3
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
 
 WRONG_OR_EMPTY, WRONG = 0, 1
-
-
-@ti.kernel
-def total(
-    rows: ti.i32, terms: A1, factor: float, chunks: ti.i32, size: ti.i32, across: ti.i32, along: ti.i32, partial: A1,
-    loss: A2,
-):  # fmt: skip
-    """loss [1, 1] = factor * the sum of terms [rows], in a fixed order."""
-    spread = turns(size)
-    for ticket in range(chunks * spread):
-        p = ticket // spread
-        if ticket % spread != 0:
-            continue
-        part = 0.0
-        for k in range(size):
-            row = p * across + k * along
-            if row < rows:
-                part += terms[row]
-        partial[p] = part
-    for _ in range(1):
-        out = 0.0
-        for p in range(chunks):
-            out += partial[p]
-        loss[0, 0] = factor * out
 
 
 @ti.func

@@ -2,7 +2,7 @@
 
 import taichi as ti
 
-from ..accumulate import TASK, load3
+from ..accumulate import TASK, load3, outer
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
@@ -41,7 +41,10 @@ def to_world_matrix_adjoint(
     instance: ti.i32,
     block: ti.template(),
 ):
-    """part [chunks * I * 16] += sum of grad_position * (vertex, 1)^T, rows 0 to 2 of 4."""
+    """part [chunks * I * 16] += sum of grad_position * (vertex, 1)^T, rows 0 to 2 of 4.
+
+    The last row of an affine matrix stays (0, 0, 0, 1), so that it gets nothing.
+    """
     task = ti.static(TASK if block == 1 else 1)
     ti.loop_config(block_dim=block)
     for ticket in range(chunks * task):
@@ -52,10 +55,7 @@ def to_world_matrix_adjoint(
         for v in range(p * count // chunks, (p + 1) * count // chunks):
             g = load3(grad_positions, start + v)
             x = load3(vertices, v)
-            for i, k in ti.static(ti.ndrange(3, 3)):
-                total[i, k] += g[i] * x[k]
-            for i in ti.static(range(3)):
-                total[i, 3] += g[i]
+            total += outer(g, x, 1.0)
         for i, k in ti.static(ti.ndrange(3, 4)):
             slot = (p * instances + instance) * 16 + 4 * i + k
             part[slot] = part[slot] + total[i, k]
@@ -216,10 +216,7 @@ def project_camera_adjoint(
             total = ti.Matrix.zero(float, 4, 4)
             for v in range(p * vertices // chunks, (p + 1) * vertices // chunks):
                 x = load3(positions, v)
-                for i in ti.static(range(4)):
-                    g = grad_screen[view * vertices + v, i]
-                    for k in ti.static(range(3)):
-                        total[i, k] += g * x[k]
-                    total[i, 3] += g
+                g = ti.Vector([grad_screen[view * vertices + v, i] for i in ti.static(range(4))])
+                total += outer(g, x, 1.0)
             for i, k in ti.static(ti.ndrange(4, 4)):
                 part[(p * views + view) * 16 + 4 * i + k] = total[i, k]

@@ -2,8 +2,7 @@
 
 import taichi as ti
 
-from ..accumulate import turns
-
+A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
 
 
@@ -23,27 +22,10 @@ def truncate_adjoint(rows: ti.i32, values: A2, band: float, grad_out: A2, grad_v
 
 
 @ti.kernel
-def opacity_prior(
-    chunks: ti.i32, size: ti.i32, across: ti.i32, along: ti.i32, rows: ti.i32, alpha: A2, offset: float, partial: A2,
-    out: A2,
-):  # fmt: skip
-    """out [1, 1] = mean of log(1/10 + a) + log(1/10 + 1 - a) + offset; partial [chunks, 1]."""
-    spread = turns(size)
-    for ticket in range(chunks * spread):
-        p = ticket // spread
-        if ticket % spread != 0:
-            continue
-        total = 0.0
-        for k in range(size):
-            row = p * across + k * along
-            if row < rows:
-                total += ti.log(0.1 + alpha[row, 0]) + ti.log(1.1 - alpha[row, 0])
-        partial[p, 0] = total
-    for _ in range(1):
-        total = 0.0
-        for p in range(chunks):
-            total += partial[p, 0]
-        out[0, 0] = total / rows + offset
+def opacity_prior(rows: ti.i32, alpha: A2, offset: float, terms: A1):
+    """terms [rows] = log(1/10 + a) + log(1/10 + 1 - a) + offset."""
+    for row in range(rows):
+        terms[row] = ti.log(0.1 + alpha[row, 0]) + ti.log(1.1 - alpha[row, 0]) + offset
 
 
 @ti.kernel

@@ -10,7 +10,7 @@ A ray ends in cell s with probability weights[s], at cost psi_s, or behind the g
 
 import taichi as ti
 
-from ..accumulate import TASK, add, turns
+from ..accumulate import TASK, add
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
@@ -152,29 +152,13 @@ def scatter_atomic(
 
 
 @ti.kernel
-def weighted_sum(
-    chunks: ti.i32, size: ti.i32, across: ti.i32, along: ti.i32, n: ti.i32, costs: A2, shares: A2, partial: A2, out: A2
-):
-    """out [1, 1] = sum of shares * costs; partial [chunks, 1]."""
-    spread = turns(size)
-    for ticket in range(chunks * spread):
-        p = ticket // spread
-        if ticket % spread != 0:
-            continue
-        total = 0.0
-        for k in range(size):
-            row = p * across + k * along
-            if row < n:
-                total += shares[row, 0] * costs[row, 0]
-        partial[p, 0] = total
-    for _ in range(1):
-        total = 0.0
-        for p in range(chunks):
-            total += partial[p, 0]
-        out[0, 0] = total
+def weighted(n: ti.i32, costs: A2, shares: A2, terms: A1):
+    """terms [n] = shares * costs."""
+    for row in range(n):
+        terms[row] = shares[row, 0] * costs[row, 0]
 
 
 @ti.kernel
-def weighted_sum_adjoint(n: ti.i32, shares: A2, grad_out: A2, grad_costs: A2):
+def weighted_adjoint(n: ti.i32, shares: A2, grad_out: A2, grad_costs: A2):
     for row in range(n):
         grad_costs[row, 0] = grad_costs[row, 0] + shares[row, 0] * grad_out[0, 0]

@@ -5,14 +5,15 @@ opacity scale * v * (s^2 / (pi R^2 / 4)) (1 - r^2 / R^2)^3 inside the radius R, 
 variance of linear interpolation between neighbours and that of a pixel. It integrates to s^2, so that the splats of a
 full grid add up to one for every voxel that a ray crosses.
 
-splats [views * n, 5]: column, row, depth, s^2, and 1 where the splat lies between near and far. order [views * n]:
-voxels from near to far. A pixel's voxels are entries start[pixel] .. start[pixel + 1] - 1, each the position of a voxel
-in `order`, ascending.
+splats [views * n, 5]: column, row, depth, s^2, and 1 where the splat lies between near and far. Which splats a pixel
+sees is found in `splat_lists`. What an adjoint knows of a splat at a pixel stands in a slot, one for every pixel of the
+splat's box in scan order; those of a splat begin at slot_start[item], counted from the first of its view.
 """
 
 import taichi as ti
 
-from ..accumulate import SPREAD
+from ..accumulate import outer, turns
+from .splat_lists import reach
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
@@ -54,71 +55,37 @@ def project(views: ti.i32, n: ti.i32, table: A2, limits: A2, box: A2, splats: A2
         splats[item, 4] = 1.0 if valid else 0.0
 
 
-@ti.func
-def reach(splats: ti.template(), item):
-    """R^2 of a splat."""
-    return 10.0 * (splats[item, 3] / 6.0 + 1.0 / 12.0)
-
-
-@ti.func
-def span(middle, radius, pixels):
-    """First and last pixel whose centre lies within a radius, inside an image."""
-    first = ti.ceil(ti.max(middle - radius, -1.0) - 0.5, ti.i32)
-    last = ti.floor(ti.min(middle + radius, pixels + 1.0) - 0.5, ti.i32)
-    return ti.max(first, 0), ti.min(last, pixels - 1)
-
-
-@ti.func
-def row_span(splats: ti.template(), item, row, width):
-    """First and last column of a splat in one row of pixels; none where first > last."""
-    first, last = 0, -1
-    off = row + 0.5 - splats[item, 1]
-    left = reach(splats, item) - off * off
-    if splats[item, 4] > 0.0 and left > 0.0:
-        first, last = span(splats[item, 0], ti.sqrt(left), width)
-    return first, last
-
-
 @ti.kernel
-def count(
-    views: ti.i32, n: ti.i32, height: ti.i32, width: ti.i32, splats: A2, order: A1, line_start: A1, line_ranks: A1,
-    counts: A1,
+def project_adjoint(
+    chunks: ti.i32, size: ti.i32, across: ti.i32, along: ti.i32, views: ti.i32, n: ti.i32, table: A2, box: A2,
+    splats: A2, grad_splats: A2, part: A1,
 ):  # fmt: skip
-    """counts [views * height * width] of voxels over each pixel; line_ranks lists those near each row of pixels."""
-    for ticket in range(views * height * SPREAD):
-        line = ticket // SPREAD
-        if ticket % SPREAD != 0:
+    """part [chunks * views * 17] = gradient of the table."""
+    spread = turns(size)
+    for ticket in range(chunks * spread):
+        p = ticket // spread
+        if ticket % spread != 0:
             continue
-        view = line // height
-        for column in range(width):
-            counts[line * width + column] = 0
-        for at in range(line_start[line], line_start[line + 1]):
-            rank = line_ranks[at]
-            first, last = row_span(splats, view * n + order[view * n + rank], line - view * height, width)
-            for column in range(first, last + 1):
-                counts[line * width + column] = counts[line * width + column] + 1
-
-
-@ti.kernel
-def fill(
-    views: ti.i32, n: ti.i32, height: ti.i32, width: ti.i32, splats: A2, order: A1, line_start: A1, line_ranks: A1,
-    start: A1, cursor: A1, entries: A1,
-):  # fmt: skip
-    """Entries of every pixel, near to far; one thread fills a row of pixels."""
-    for ticket in range(views * height * SPREAD):
-        line = ticket // SPREAD
-        if ticket % SPREAD != 0:
-            continue
-        view = line // height
-        for column in range(width):
-            cursor[line * width + column] = start[line * width + column]
-        for at in range(line_start[line], line_start[line + 1]):
-            rank = line_ranks[at]
-            first, last = row_span(splats, view * n + order[view * n + rank], line - view * height, width)
-            for column in range(first, last + 1):
-                place = cursor[line * width + column]
-                entries[place] = rank
-                cursor[line * width + column] = place + 1
+        for view in range(views):
+            total, to_area = ti.Matrix.zero(float, 4, 4), 0.0
+            for k in range(size):
+                voxel = p * across + k * along
+                item = view * n + voxel
+                if voxel < n and splats[item, 4] > 0.0:
+                    x = center(voxel, box)
+                    w = table[view, 11]
+                    for a in ti.static(range(3)):
+                        w += table[view, 8 + a] * x[a]
+                    to_column, to_row = grad_splats[item, 0], grad_splats[item, 1]
+                    to_squared = grad_splats[item, 3]
+                    to_w = to_column * splats[item, 0] + to_row * splats[item, 1] + 2.0 * to_squared * splats[item, 3]
+                    g = ti.Vector([to_column / w, to_row / w, -to_w / w, grad_splats[item, 2]])
+                    total += outer(g, x, 1.0)
+                    to_area += to_squared / (w * w)
+            slot = (p * views + view) * 17
+            for r, a in ti.static(ti.ndrange(4, 4)):
+                part[slot + 4 * r + a] = total[r, a]
+            part[slot + 16] = to_area
 
 
 @ti.func
@@ -136,8 +103,8 @@ def cover(splats: ti.template(), item, x, y):
 
 @ti.kernel
 def blend(
-    n: ti.i32, height: ti.i32, width: ti.i32, pixels: ti.i32, splats: A2, order: A1, start: A1, entries: A1,
-    values: A2, scale: float, attribute: A2, channels: ti.i32, alpha: A2, totals: A2, sums: A2,
+    n: ti.i32, height: ti.i32, width: ti.i32, pixels: ti.i32, splats: A2, start: A1, entries: A1, values: A2,
+    scale: float, attribute: A2, channels: ti.i32, alpha: A2, totals: A2, sums: A2,
 ):  # fmt: skip
     """alpha, totals (sums of weights, and of weight * depth) and sums of an attribute, for every pixel."""
     for pixel in range(pixels):
@@ -148,11 +115,12 @@ def blend(
         for c in range(channels):
             sums[pixel, c] = 0.0
         for e in range(start[pixel], start[pixel + 1]):
-            voxel = order[view * n + entries[e]]
+            item = entries[e]
+            voxel = item - view * n
             if values[voxel, 0] > 0.0:
-                opacity, _ = cover(splats, view * n + voxel, x, y)
+                opacity, _ = cover(splats, item, x, y)
                 a = scale * values[voxel, 0] * opacity
-                time += left * a * splats[view * n + voxel, 2]
+                time += left * a * splats[item, 2]
                 for c in range(channels):
                     sums[pixel, c] = sums[pixel, c] + left * a * attribute[voxel, c]
                 left *= 1.0 - a
@@ -161,79 +129,73 @@ def blend(
         totals[pixel, 1] = time
 
 
+@ti.func
+def slot_of(item, row, column, box: ti.template(), slot_start: ti.template()):
+    return slot_start[item] + (row - box[4 * item]) * box[4 * item + 3] + column - box[4 * item + 2]
+
+
 @ti.kernel
 def blend_adjoint(
-    n: ti.i32, height: ti.i32, width: ti.i32, pixels: ti.i32, splats: A2, order: A1, start: A1, entries: A1,
-    values: A2, scale: float, attribute: A2, channels: ti.i32, grad_alpha: A2, grad_totals: A2, grad_sums: A2,
-    to_opacity: A1, weights: A1,
+    view: ti.i32, n: ti.i32, height: ti.i32, width: ti.i32, splats: A2, start: A1, entries: A1, values: A2,
+    scale: float, attribute: A2, channels: ti.i32, grad_alpha: A2, grad_totals: A2, grad_sums: A2, box: A1,
+    slot_start: A1, to_opacity: A1, weights: A1,
 ):  # fmt: skip
-    """Per entry: to_opacity = dL / d(its opacity), and its weight. No division: an opaque splat has its own too."""
-    for pixel in range(pixels):
-        line = pixel // width
-        view = line // height
-        x, y = pixel - line * width + 0.5, line - view * height + 0.5
+    """Per slot of a view: to_opacity = dL / d(its opacity), and its weight.
+
+    There is no division, so that an opaque splat has its own too.
+    """
+    for at in range(height * width):
+        pixel = view * height * width + at
+        row = at // width
+        column = at - row * width
         left = 1.0
         for e in range(start[pixel], start[pixel + 1]):
-            voxel = order[view * n + entries[e]]
-            opacity, _ = cover(splats, view * n + voxel, x, y)
-            a = scale * values[voxel, 0] * opacity
-            to_opacity[e] = left
-            weights[e] = left * a
+            item = entries[e]
+            opacity, _ = cover(splats, item, column + 0.5, row + 0.5)
+            a = scale * values[item - view * n, 0] * opacity
+            slot = slot_of(item, row, column, box, slot_start)
+            to_opacity[slot] = left
+            weights[slot] = left * a
             left *= 1.0 - a
         behind = -grad_alpha[pixel, 0]
         for back in range(start[pixel + 1] - start[pixel]):
-            e = start[pixel + 1] - 1 - back
-            voxel = order[view * n + entries[e]]
-            opacity, _ = cover(splats, view * n + voxel, x, y)
+            item = entries[start[pixel + 1] - 1 - back]
+            voxel = item - view * n
+            opacity, _ = cover(splats, item, column + 0.5, row + 0.5)
             a = scale * values[voxel, 0] * opacity
-            shown = grad_totals[pixel, 0] + grad_totals[pixel, 1] * splats[view * n + voxel, 2]
+            shown = grad_totals[pixel, 0] + grad_totals[pixel, 1] * splats[item, 2]
             for c in range(channels):
                 shown += grad_sums[pixel, c] * attribute[voxel, c]
-            to_opacity[e] = to_opacity[e] * (shown - behind)
+            slot = slot_of(item, row, column, box, slot_start)
+            to_opacity[slot] = to_opacity[slot] * (shown - behind)
             behind = shown * a + (1.0 - a) * behind
-
-
-@ti.func
-def entry_of(rank, first, last, entries: ti.template()):
-    """The entry in first .. last - 1 that holds `rank`."""
-    low, high = first, last
-    while low < high:
-        middle = (low + high) // 2
-        if entries[middle] < rank:
-            low = middle + 1
-        else:
-            high = middle
-    return low
 
 
 @ti.kernel
 def gather(
-    views: ti.i32, n: ti.i32, height: ti.i32, width: ti.i32, splats: A2, rank_of: A1, start: A1, entries: A1,
-    values: A2, scale: float, channels: ti.i32, grad_totals: A2, grad_sums: A2, to_opacity: A1, weights: A1,
-    grad_values: A2, grad_attribute: A2, grad_splats: A2,
+    view: ti.i32, n: ti.i32, height: ti.i32, width: ti.i32, splats: A2, box: A1, row_start: A1, spans: A1,
+    slot_start: A1, values: A2, scale: float, channels: ti.i32, grad_totals: A2, grad_sums: A2, to_opacity: A1,
+    weights: A1, grad_values: A2, grad_attribute: A2, grad_splats: A2,
 ):  # fmt: skip
-    """Adds the gradients of voxels; writes those of splats (column, row, depth, s^2)."""
+    """Adds the gradients of voxels and of a view's splats (column, row, depth, s^2)."""
     for voxel in range(n):
-        to_value = 0.0
-        for view in range(views):
-            item = view * n + voxel
-            to_place, to_depth = ti.Vector([0.0, 0.0, 0.0]), 0.0
-            if splats[item, 4] > 0.0:
-                top, bottom = span(splats[item, 1], ti.sqrt(reach(splats, item)), height)
-                for row in range(top, bottom + 1):
-                    first, last = row_span(splats, item, row, width)
-                    for column in range(first, last + 1):
-                        pixel = (view * height + row) * width + column
-                        e = entry_of(rank_of[item], start[pixel], start[pixel + 1], entries)
-                        opacity, slopes = cover(splats, item, column + 0.5, row + 0.5)
-                        to_value += to_opacity[e] * opacity
-                        to_place += to_opacity[e] * scale * values[voxel, 0] * slopes
-                        to_depth += weights[e] * grad_totals[pixel, 1]
-                        for c in range(channels):
-                            shared = weights[e] * grad_sums[pixel, c]
-                            grad_attribute[voxel, c] = grad_attribute[voxel, c] + shared
-            grad_splats[item, 0] = to_place[0]
-            grad_splats[item, 1] = to_place[1]
-            grad_splats[item, 2] = to_depth
-            grad_splats[item, 3] = to_place[2]
+        item = view * n + voxel
+        to_value, to_place, to_depth = 0.0, ti.Vector([0.0, 0.0, 0.0]), 0.0
+        for k in range(box[4 * item + 1]):
+            row = box[4 * item] + k
+            entry = 2 * (row_start[item] + k)
+            for column in range(spans[entry], spans[entry + 1]):
+                pixel = (view * height + row) * width + column
+                slot = slot_of(item, row, column, box, slot_start)
+                opacity, slopes = cover(splats, item, column + 0.5, row + 0.5)
+                to_value += to_opacity[slot] * opacity
+                to_place += to_opacity[slot] * scale * values[voxel, 0] * slopes
+                to_depth += weights[slot] * grad_totals[pixel, 1]
+                for c in range(channels):
+                    shared = weights[slot] * grad_sums[pixel, c]
+                    grad_attribute[voxel, c] = grad_attribute[voxel, c] + shared
+        grad_splats[item, 0] = grad_splats[item, 0] + to_place[0]
+        grad_splats[item, 1] = grad_splats[item, 1] + to_place[1]
+        grad_splats[item, 2] = grad_splats[item, 2] + to_depth
+        grad_splats[item, 3] = grad_splats[item, 3] + to_place[2]
         grad_values[voxel, 0] = grad_values[voxel, 0] + scale * to_value

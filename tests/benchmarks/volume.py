@@ -3,9 +3,8 @@
     python tests/benchmarks/volume.py [--rivals FOLDER --python PYTHON] [--only NAME] [--json OUT]
 
 FOLDER holds w4_volume.py and w6_hashgrid.py; PYTHON is the interpreter that has the rivals installed. Without them
-only tidr is timed. Each case runs in its own process: turns to warm up, then the median of the timed ones. The figure
-for PyTorch's grid_sample is its ratio to Dr.Jit as measured once on one machine, times Dr.Jit's time in this run. Media
-are timed by volume_medium.py.
+only tidr is timed. Each case runs in its own process: turns to warm up, then the median of the timed ones. Media are
+timed by volume_medium.py.
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ from tidr.scene.volume import Volume
 EYE, FOV_Y_DEGREES = np.array([1.2, 0.9, 2.6]), 40.0
 CELLS, PIXELS, STEPS = 128, 256, 256
 WARM_UP, REPETITIONS = 2, 9
-GRID_SAMPLE_TO_DRJIT = 2792 / 1275
 
 
 def blobs(cells: int) -> tuple[np.ndarray, np.ndarray]:
@@ -83,36 +81,32 @@ def hash_times() -> dict[str, float]:
 
 CASES: dict[str, Callable[[], dict[str, float]]] = {"grid": grid_times, "hash": hash_times}
 RIVALS = {
-    "grid": (("w4_volume.py", "W4/grid/drjit-texture-march", "fwdbwd_ms", "forward_backward_ms"),),
-    "hash": (("w6_hashgrid.py", "drjit-nn-f32", "fwdbwd_ms", "forward_backward_ms"),),
+    "grid": (("w4_volume.py", "W4/grid/drjit-texture-march"), ("w4_volume.py", "W4/grid/torch-grid_sample-chunk8192")),
+    "hash": (("w6_hashgrid.py", "drjit-nn-f32"),),
 }
 
 
-def rival(python: str, script: Path, case: str, key: str) -> float | None:
-    """One figure of a rival's script; None where it failed."""
+def rival(python: str, script: Path, case: str) -> float | None:
+    """Milliseconds of a rival's forward and backward pass; None where it failed."""
     done = subprocess.run([python, str(script), "--only", case], capture_output=True, text=True)
     for line in done.stdout.splitlines():
         record = json.loads(line)
-        if not record.get("failed") and key in record:
-            return record[key]
+        if not record.get("failed") and "fwdbwd_ms" in record:
+            return record["fwdbwd_ms"]
     return None
 
 
 def compare(name: str, ours: dict[str, float], options: argparse.Namespace) -> list[dict]:
     """The rivals of one case, timed now; printed and returned."""
     rows = []
-    for script, case, key, own_key in RIVALS.get(name, ()):
-        theirs = rival(options.python, options.rivals / script, case, key)
-        if theirs is None or own_key not in ours:
+    for script, case in RIVALS[name]:
+        theirs = rival(options.python, options.rivals / script, case)
+        if theirs is None:
             print(f"  {case}: did not run")
             continue
-        figures = {case: theirs}
-        if name == "grid":
-            figures["PyTorch grid_sample (scaled)"] = theirs * GRID_SAMPLE_TO_DRJIT
-        for label, figure in figures.items():
-            ratio = figure / ours[own_key]
-            rows.append({"case": name, "rival": label, key: figure, "ratio": ratio})
-            print(f"  {label}: {figure:.1f}, ratio {ratio:.2f}", flush=True)
+        ratio = theirs / ours["forward_backward_ms"]
+        rows.append({"case": name, "rival": case, "forward_backward_ms": theirs, "ratio": ratio})
+        print(f"  {case}: {theirs:.1f}, ratio {ratio:.2f}", flush=True)
     return rows
 
 

@@ -23,6 +23,14 @@ def png(width: int, height: int, rows: bytes | None = None, chunks: bytes = b"")
     return signature + chunk(b"IHDR", header) + chunks + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
+def grey_png(width: int, height: int) -> bytes:
+    """A PNG of 16-bit levels, as depth cameras write it."""
+    header = struct.pack(">IIBBBBB", width, height, 16, 0, 0, 0, 0)
+    rows = b"".join(b"\0" + struct.pack(f">{width}H", *range(1000 * y, 1000 * y + width)) for y in range(height))
+    signature = b"\x89PNG\r\n\x1a\n"
+    return signature + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
 def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -145,3 +153,26 @@ def stl_ascii(x: str = "0.0") -> bytes:
 def obj(x: str = "0", face: str = "1 3 2") -> bytes:
     lines = [f"v {x} 0 0", "v 1 0 0", "v 0 1 0", "v 0 0 1", "vt 0 0", "vt 1 0", "vt 0 1", f"f {face}"]
     return "\n".join([*lines, "f 1/1 2/2 4/3", "f -4 -1 -2", "f 2 3 4", ""]).encode()
+
+
+SPLAT_NAMES = ["x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", *(f"f_rest_{k}" for k in range(9))]
+SPLAT_NAMES += ["opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"]
+
+
+def splats(names: list[str] | None = None, count: object = 3, value: float | None = None, kind: str = "float") -> bytes:
+    """Three Gaussians of degree 1, little endian; `value` replaces the last number of the first."""
+    names = SPLAT_NAMES if names is None else names
+    head = f"ply\nformat binary_little_endian 1.0\nelement vertex {count}\n"
+    head += "".join(f"property {kind} {name}\n" for name in names) + "end_header\n"
+    table = np.linspace(-1, 1, 3 * len(names)).reshape(3, -1)
+    if value is not None:
+        table[0, -1] = value
+    return head.encode() + table.astype({"float": "<f4", "double": "<f8"}[kind]).tobytes()
+
+
+def points(count: object = 4, x: str = "0", red: str = "255", radius: str = "0.5") -> bytes:
+    """Four points with colours and radii, ascii."""
+    head = f"ply\nformat ascii 1.0\nelement vertex {count}\nproperty float x\nproperty float y\nproperty float z\n"
+    head += "".join(f"property uchar {name}\n" for name in ("red", "green", "blue")) + "property float radius\n"
+    rows = [f"{x} 0 0 {red} 0 0 {radius}", "1 0 0 0 255 0 0.5", "0 1 0 0 0 255 0.5", "0 0 1 10 20 30 0.5"]
+    return (head + "end_header\n" + "\n".join(rows) + "\n").encode()

@@ -13,10 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from tidr.errors import TidrError
-from tidr.files.colmap import read_points
+from tidr.files.colmap import read_points as read_colmap_points
+from tidr.files.depth import read_depth
 from tidr.files.guard import MeshWarning
 from tidr.files.image import SUFFIXES, read_image
 from tidr.files.mesh import read_mesh
+from tidr.files.points import read_points
+from tidr.files.splats import read_splats
 from tidr.files.view_sets import is_views, read_views
 from tidr.files.volume import read_volume
 
@@ -41,7 +44,7 @@ def read(path: Path) -> str:
 def check(path: Path) -> str:
     """Read by the suffix and look at what came out."""
     if path.stem == "points3D":
-        arrays = read_points(path)
+        arrays = read_colmap_points(path)
         sound = len(arrays[0]) == len(arrays[1]) and all(np.isfinite(array).all() for array in arrays)
     elif is_views(path):
         arrays = [array for frame in read_views(path).frames for array in (*frame.load(), frame.camera_to_world)]
@@ -49,6 +52,15 @@ def check(path: Path) -> str:
     elif path.stem == "volume" or path.suffix in (".vol", ".nrrd"):
         data = read_volume(path)
         sound = all(np.isfinite(grid).all() and grid.size for grid in data.grids.values()) and len(data.shape) == 3
+    elif path.stem == "splats":
+        arrays = [array for array in vars(read_splats(path)).values() if array is not None]
+        sound = all(np.isfinite(array).all() and len(array) == len(arrays[0]) > 0 for array in arrays)
+    elif path.stem == "points":
+        arrays = list(read_points(path).given().values())
+        sound = all(np.isfinite(array).all() and len(array) == len(arrays[0]) > 0 for array in arrays)
+    elif path.stem == "depth":
+        depth = read_depth(path)
+        sound = depth.ndim == 2 and depth.dtype == np.float32 and np.isfinite(depth).all() and (depth >= 0).all()
     elif path.suffix in SUFFIXES:
         picture = read_image(path)
         sound = picture.ndim == 3 and picture.dtype == np.float32 and picture.size and np.isfinite(picture).all()

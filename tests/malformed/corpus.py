@@ -19,25 +19,32 @@ import numpy as np
 from . import data_sets
 from .builders import (
     FACES,
+    SPLAT_NAMES,
     VERTICES,
     chunk,
     exr,
     glb,
     gltf_buffer,
     gltf_json,
+    grey_png,
     npy,
     npy_header,
     npz,
     obj,
     ply,
     png,
+    points,
+    splats,
     stl_ascii,
     stl_binary,
     transforms_json,
 )
 
-TEXT = ("obj", "ply_ascii", "stl_ascii", "gltf", "transforms", "colmap_text")
-DATA_SETS = ("vol", "volume", "nrrd", "colmap_cameras", "colmap_images", "colmap_points", "colmap_text")
+TEXT = ("obj", "ply_ascii", "points", "stl_ascii", "gltf", "transforms", "colmap_text", "colmap_images_text")
+DATA_SETS = (
+    "vol", "volume", "volume_npy", "nrrd", "llff", "colmap_cameras", "colmap_images", "colmap_points", "colmap_text",
+    "colmap_images_text", "colmap_points_text",
+)  # fmt: skip
 ODD_COUNTS = (3, 5, 4000, 2**31, 2**32, 2**63, 10**30, -1)
 ODD_NUMBERS = (
     "nan",
@@ -74,6 +81,8 @@ def valid() -> dict[str, Case]:
         "ply_ascii": ("a.ply", ply()),
         "ply_little": ("a.ply", ply("binary_little_endian")),
         "ply_big": ("a.ply", ply("binary_big_endian")),
+        "splats": ("splats.ply", splats()),
+        "points": ("points.ply", points()),
         "stl_ascii": ("a.stl", stl_ascii()),
         "stl_binary": ("a.stl", stl_binary()),
         "gltf": ("a.gltf", json.dumps(gltf_json()).encode()),
@@ -82,23 +91,29 @@ def valid() -> dict[str, Case]:
         "npz": ("a.npz", npz(image=npy(picture))),
         "png": ("a.png", png(2, 2)),
         "exr": ("a.exr", exr()),
+        "depth_png": ("depth.png", grey_png(3, 2)),
+        "depth_npy": ("depth.npy", npy(np.linspace(0, 2, 6, dtype=np.float32).reshape(2, 3))),
         "transforms": ("transforms.json", json.dumps(transforms_json()).encode()),
         "vol": ("a.vol", data_sets.vol()),
         "volume": ("volume.npz", data_sets.volume_npz()),
         "nrrd": ("a.nrrd", data_sets.nrrd()),
+        "volume_npy": ("volume.npy", npy(np.full((2, 3, 4), 0.5, np.float32))),
+        "llff": ("poses_bounds.npy", data_sets.llff()),
     }
-    beside = {"transforms": {"a.png": png(2, 2)}}
+    beside = {"transforms": {"a.png": png(2, 2)}, "llff": {"images/a.png": png(2, 2)}}
     for part in ("cameras", "images", "points3D"):
         model = data_sets.model_binary()
         made[f"colmap_{part.removesuffix('3D')}"] = (f"{part}.bin", model[f"{part}.bin"])
         beside[f"colmap_{part.removesuffix('3D')}"] = {**model, "images/a.png": png(2, 2)}
-    made["colmap_text"] = ("cameras.txt", data_sets.model_text()["cameras.txt"])
-    beside["colmap_text"] = {**data_sets.model_text(), "images/a.png": png(2, 2)}
+    model = data_sets.model_text()
+    for kind, name in (("", "cameras"), ("images_", "images"), ("points_", "points3D")):
+        made[f"colmap_{kind}text"] = (f"{name}.txt", model[f"{name}.txt"])
+        beside[f"colmap_{kind}text"] = {**model, "images/a.png": png(2, 2)}
     return {kind: Case(kind, name, {**beside.get(kind, {}), name: data}) for kind, (name, data) in made.items()}
 
 
 def cases(seed: int = 0) -> Iterator[Case]:
-    """Some thirteen hundred broken files."""
+    """Some sixteen hundred broken files."""
     rng = random.Random(seed)
     for kind, good in valid().items():
         data = good.files[good.main]
@@ -171,6 +186,23 @@ def _specific(kind: str, data: bytes) -> Iterator[tuple[str, bytes]]:
         yield "real indices", data.replace(b"uchar int", b"uchar float")
         yield "no faces", data.replace(b"element face 4", b"element face 0")
         yield "element without properties", data.replace(b"end_header", b"element ghost 19999999\nend_header")
+    elif kind == "splats":
+        yield from ((f"{count} Gaussians", splats(count=count)) for count in (0, *ODD_COUNTS))
+        yield from ((f"a number is {value}", splats(value=value)) for value in (np.nan, np.inf, -np.inf, 1e30))
+        yield from ((f"no {name}", splats([one for one in SPLAT_NAMES if one != name])) for name in SPLAT_NAMES)
+        yield "two f_rest", splats([name for name in SPLAT_NAMES if not name.startswith("f_rest") or name[-1] in "01"])
+        yield "f_rest of degree 4", splats([*SPLAT_NAMES, *(f"f_rest_{k}" for k in range(9, 72))])
+        yield "quaternion of length 0", splats(["x", "y", "z"]) + b"\0"
+        yield "opacity is a list", data.replace(b"property float opacity", b"property list uchar float opacity")
+        yield "opacity twice", data.replace(b"property float scale_0", b"property float opacity")
+    elif kind == "points":
+        yield from ((f"{count} points", points(count=count)) for count in (0, *ODD_COUNTS))
+        yield from ((f"x is {text!r}", points(x=text)) for text in ODD_NUMBERS)
+        yield from ((f"red is {text!r}", points(red=text)) for text in ("256", "-1", "0.5", "nan"))
+        yield from ((f"radius is {text!r}", points(radius=text)) for text in ("0", "-1", "nan", "inf"))
+        yield "real colour above 1", data.replace(b"uchar", b"float")
+        yield "no z", data.replace(b"float z", b"float w")
+        yield "x is a list", data.replace(b"property float x", b"property list uchar float x")
     elif kind == "stl_binary":
         yield from ((f"{count} triangles", stl_binary(count=count)) for count in (0, 3, 5, 4000, 2**32 - 1, -1))
         yield from ((f"x is {value}", stl_binary(x=value)) for value in (np.nan, np.inf, -np.inf))
@@ -309,6 +341,10 @@ def _transforms_cases() -> Iterator[tuple[str, bytes]]:
     for number in ("NaN", "Infinity", "1e400"):
         yield f"matrix holds {number}", json.dumps(transforms_json()).replace("3]", f"{number}]").encode()
     yield "picture missing", changed("file_path", "./b", frame=True)
+    for key in ("w", "h", "fl_x", "cx", "camera_angle_x", "k1", "split"):  # of one frame, beside those of the file
+        yield from (
+            (f"frame's {key} is {value!r}", changed(key, value, True)) for value in (0, -1, 2**32, 1e300, "a", [])
+        )
     yield "deep nesting", b'{"frames":' + b"[" * 200_000
 
 
@@ -331,6 +367,8 @@ def bombs() -> Iterator[Case]:
     yield one("exr of 2 ** 62 pixels", "a.exr", exr(window=(0, 0, 2**31 - 2, 2**31 - 2)))
     yield one("ply of 4 billion vertices", "a.ply", ply("binary_little_endian", vertices=2**32))
     yield one("ascii ply of 10 million vertices", "a.ply", ply(vertices=10**7))
+    yield one("4 billion Gaussians", "splats.ply", splats(count=2**32))
+    yield one("10 million points", "points.ply", points(count=10**7))
     yield one("stl of 4 billion triangles", "a.stl", stl_binary(count=2**32 - 1))
     yield one("glb with a chunk of 4 GB", "a.glb", glb(gltf_json(embed=False), gltf_buffer(), 2**32 - 1))
     many = gltf_json()
@@ -345,7 +383,7 @@ def bombs() -> Iterator[Case]:
     crowd["scenes"] = [{"nodes": list(range(9_000))}]
     yield one("gltf with 9,000 instances", "a.gltf", json.dumps(crowd).encode())
     star = " ".join(str(1 + index * 7 % 9000) for index in range(9000))
-    points = "\n".join(f"v {index % 97} {index % 89} {index % 83}" for index in range(9000))
+    corners = "\n".join(f"v {index % 97} {index % 89} {index % 83}" for index in range(9000))
     for name, main, data in data_sets.bombs():
         yield one(name, main, data)
-    yield one("obj face of 9,000 corners", "a.obj", f"{points}\nf {star}\n".encode())
+    yield one("obj face of 9,000 corners", "a.obj", f"{corners}\nf {star}\n".encode())

@@ -73,6 +73,17 @@ def model_binary(
     return {"cameras.bin": cameras, "images.bin": images, "points3D.bin": points}
 
 
+def llff(rows: int = 1, dtype=np.float64, at: tuple[int, float] | None = None) -> bytes:
+    """A poses_bounds.npy of equal rows for pictures of 2 x 2; `at` is a column and the number to put there."""
+    matrix = np.zeros((3, 5))
+    matrix[:, 0], matrix[:, 1], matrix[:, 2] = (0, -1, 0), (1, 0, 0), (0, 0, 1)
+    matrix[:, 3], matrix[:, 4] = (0.1, -0.2, 3.0), (2, 2, 3)
+    table = np.tile(np.append(matrix.reshape(-1), (1.0, 5.0)), (rows, 1)).astype(dtype)
+    if at is not None:
+        table[-1, at[0]] = at[1]
+    return npy(table)
+
+
 def cases(kind: str) -> Iterator[tuple[str, bytes]]:
     """(name, the broken main file) for a kind of `valid` in the corpus."""
     if kind == "vol":
@@ -131,6 +142,31 @@ def cases(kind: str) -> Iterator[tuple[str, bytes]]:
             yield f"line {line[:60]!r}", nrrd(extra=line + "\n")
         for value in (np.nan, np.inf):
             yield f"value {value}", nrrd(data=np.full(24, value, np.float32).tobytes())
+    elif kind == "volume_npy":
+        for shape in ((2, 3), (), (0, 3, 4), (2, 3, 4, 2), (1,) * 9):
+            yield f"shape {shape}", npy(np.ones(shape, np.float32))
+        for value in (np.nan, np.inf, 1e300):
+            yield f"value {value}", npy(np.full((2, 3, 4), value))
+        for dtype in ("|O", "|S5", "<U9", "|V8", "<c16", "<M8[s]", "nonsense"):
+            yield f"type {dtype}", npy_header("(2, 3, 4)", dtype, b"\0" * 384)
+        for shape in ("(2, 3, 5)", f"({2**33}, 3, 4)", "(-2, 3, 4)", "(2, 3.0, 4)", "'a'", "(2, 3, 4", "None"):
+            yield f"claims {shape}", npy_header(shape, "<f4", b"\0" * 96)
+    elif kind == "llff":
+        yield from ((f"{rows} rows", llff(rows)) for rows in (0, 2, 100))
+        yield from ((f"type {dtype.__name__}", llff(dtype=dtype)) for dtype in (np.int64, np.complex64, bool))
+        for column, what in (
+            (0, "axis"),
+            (3, "position"),
+            (4, "height"),
+            (9, "width"),
+            (14, "focal length"),
+            (16, "far"),
+        ):
+            for value in (np.nan, np.inf, -1.0, 0.0, 0.5, 1e300):
+                yield f"{what} is {value}", llff(at=(column, value))
+        for shape in ("(1, 16)", "(17,)", "(1, 17, 1)", f"({2**33}, 17)", "(-1, 17)"):
+            yield f"claims {shape}", npy_header(shape, "<f8", b"\0" * 136)
+        yield "pickle", npy(np.array([{"a": 1}], object))
     elif kind.startswith("colmap"):
         yield from _model_cases(kind)
 
@@ -173,6 +209,26 @@ def _model_cases(kind: str) -> Iterator[tuple[str, bytes]]:
             "99999999999999999999 PINHOLE 2 2 3 3 1 1", "1 PINHOLE 4 2 3 3 1 1",
         ):  # fmt: skip
             yield f"camera {line!r}", model_text(camera=line)["cameras.txt"]
+    elif kind == "colmap_images_text":
+        for name in ("../a.png", "/etc/passwd", "b.png", "", "x" * 5000, "~/a.png", "a.png extra", "C:\\a.png"):
+            yield f"name {name[:12]!r}", model_text(name=name)["images.txt"]
+        for pose in (
+            (0,) * 7,
+            ("nan", *POSE[1:]),
+            (*POSE[:6], "inf"),
+            (*POSE[:6], "1e400"),
+            POSE[:6],
+            ("a", *POSE[1:]),
+        ):
+            yield f"pose {pose}", model_text(pose=pose)["images.txt"]
+        yield from ((f"camera {of}", model_text(of=of)["images.txt"]) for of in (9, -1, "a", 1.5, 2**70))
+    elif kind == "colmap_points_text":
+        good = "3 0.5 -0.5 1.5 255 128 0 0.7 7 0"
+        for line in (
+            good[:-4], "3 0.5 -0.5", good.replace("0.5 -", "nan -"), good.replace("1.5", "1e400"), "a" + good,
+            good.replace("255", "256"), good.replace("128", "-1"), good.replace("255", "2.5"), good + " 7",
+        ):  # fmt: skip
+            yield f"point {line!r}", f"# points\n{line}\n".encode()
 
 
 def bombs() -> Iterator[tuple[str, str, bytes]]:
@@ -185,4 +241,11 @@ def bombs() -> Iterator[tuple[str, str, bytes]]:
     yield "nrrd that inflates to 80 MB", "a.nrrd", nrrd("gzip", "256 256 320", data=stream)
     yield "nrrd that inflates beyond its claim", "a.nrrd", nrrd("gzip", data=stream)
     yield "nrrd that claims 2 ** 60 values", "a.nrrd", nrrd(sizes="1048576 1048576 1048576")
+    yield "npy volume of 2 ** 99 cells", "volume.npy", npy_header(f"({2**33}, {2**33}, {2**33})", "<f4")
+    yield (
+        "npy whose header claims 3 GB",
+        "volume.npy",
+        b"\x93NUMPY\2\0" + struct.pack("<I", 3 << 30) + npy_header("(2,)")[10:],
+    )
+    yield "poses_bounds of 2 ** 40 rows", "poses_bounds.npy", npy_header(f"({2**40}, 17)", "<f8")
     yield "points of 2 ** 63 entries", "points3D.bin", model_binary(counts=(1, 1, 2**63))["points3D.bin"]

@@ -73,11 +73,12 @@ def evaluate(network, weights: np.ndarray, inputs: dict[int, np.ndarray]) -> tup
 
 
 def composite(sigma, color, times, widths) -> tuple[np.ndarray, np.ndarray]:
-    """[5] rgb, alpha, distance of one ray; and the weights of its samples."""
+    """[6] rgb, alpha, distance, spread of one ray; and the weights of its samples."""
     keep = np.exp(-sigma * widths)
     before = np.concatenate([[1.0], np.cumprod(keep)[:-1]]) if len(keep) else keep
     w = before * (1 - keep)
-    return np.concatenate([w @ color, [w.sum(), w @ times]]), w
+    spread = 0.5 * w @ np.subtract.outer(times, times) ** 2 @ w
+    return np.concatenate([w @ color, [w.sum(), w @ times, spread]]), w
 
 
 def interval(o, d, lower, upper) -> tuple[float, float]:
@@ -87,8 +88,8 @@ def interval(o, d, lower, upper) -> tuple[float, float]:
 
 
 def render_hash(field, table, weights, origins, directions, steps: int) -> np.ndarray:
-    """[n, 5] rgb, alpha, distance of rays, as `hash_layer` without jitter, occupancy and early end."""
-    out = np.zeros((len(origins), 5))
+    """[n, 6] rgb, alpha, distance, spread of rays, as `hash_layer` without jitter, occupancy and early end."""
+    out = np.zeros((len(origins), 6))
     step = np.linalg.norm(field.upper - field.lower) / steps
     for ray, (o, d) in enumerate(zip(origins, directions, strict=True)):
         t0, t1 = interval(o, d, field.lower, field.upper)
@@ -105,8 +106,8 @@ def render_hash(field, table, weights, origins, directions, steps: int) -> np.nd
 
 
 def render_frequency(field, coarse, fine, origins, directions, steps: int, places=None):
-    """[n, 10] fine, then coarse, as `frequency_layer` without jitter; and where the samples lie, to hold them fixed."""
-    out, found = np.zeros((len(origins), 10)), []
+    """[n, 12] fine, then coarse, as `frequency_layer` without jitter; and where the samples lie, to hold them fixed."""
+    out, found = np.zeros((len(origins), 12)), []
     for ray, (o, d) in enumerate(zip(origins, directions, strict=True)):
         t0, t1 = interval(o, d, field.lower, field.upper)
         found.append(None)
@@ -116,13 +117,13 @@ def render_frequency(field, coarse, fine, origins, directions, steps: int, place
         edges = t0 + gap * np.arange(steps + 1)
         t = edges[:-1] + 0.5 * gap if places is None else places[ray][0]
         widths = np.full(steps, gap) if places is None else places[ray][1]
-        out[ray, 5:], w = composite(*_seen(field, coarse, o, d, t), t, widths)
+        out[ray, 6:], w = composite(*_seen(field, coarse, o, d, t), t, widths)
         chance = np.concatenate([[0], np.cumsum(w + 1e-5)])
         u = (np.arange(field.fine_samples) + 0.5) / field.fine_samples * chance[-1]
         more = np.sort(np.concatenate([t, np.interp(u, chance, edges)])) if places is None else places[ray][2]
         last = t1 if places is None else places[ray][3]
         found[-1] = (t, widths, more, last)
-        out[ray, :5], _ = composite(*_seen(field, fine, o, d, more), more, np.diff(more, append=last))
+        out[ray, :6], _ = composite(*_seen(field, fine, o, d, more), more, np.diff(more, append=last))
     return out, found
 
 

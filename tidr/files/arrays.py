@@ -90,8 +90,14 @@ def _read_array(stream, size: int, where: str) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # headers of Python 2 are read with a warning
         version = formats.read_magic(stream)
+        if version not in ((1, 0), (2, 0), (3, 0)):
+            raise FileError(where, f"has version {version[0]}.{version[1]}, expected 1.0, 2.0 or 3.0", "save it again")
+        lead = stream.read(2 if version == (1, 0) else 4)
+        length = int.from_bytes(lead, "little")
+        if length > size:  # numpy would make room for it first
+            raise FileError(where, f"claims a header of {length} bytes but has {size}", "is it cut off?")
         read_header = formats.read_array_header_1_0 if version == (1, 0) else formats.read_array_header_2_0
-        shape, fortran, dtype = read_header(stream)
+        shape, fortran, dtype = read_header(io.BytesIO(lead + stream.read(length)))
     if dtype.kind not in "fiub" or dtype.itemsize == 0:
         raise FileError(where, f"holds values of type {dtype}", "save plain numbers, without pickle")
     if any(length < 0 for length in shape):

@@ -22,13 +22,7 @@ def read_exr(path: Path, limits: Limits = DEFAULT) -> np.ndarray:
 
     The first part's channels R G B and A, or Y, are read; other channels and parts are passed by.
     """
-    openexr = _library(path)
-    _check_header(path, read_bytes(path, limits), limits)
-    try:
-        with openexr.File(str(path), separate_channels=True) as file:
-            channels = {name: np.array(channel.pixels) for name, channel in file.parts[0].channels.items()}
-    except Exception as error:  # the binding raises RuntimeError, TypeError, ValueError and its own
-        raise FileError(path, f"cannot be decoded: {error}", "is it cut off?") from error
+    channels = _channels(path, limits)
     names = ["R", "G", "B"] if {"R", "G", "B"} <= channels.keys() else ["Y", "Y", "Y"]
     if not set(names) <= channels.keys():
         raise FileError(path, f"has channels {', '.join(sorted(channels))[:200]}", "R, G, B or Y are read")
@@ -40,6 +34,15 @@ def read_exr(path: Path, limits: Limits = DEFAULT) -> np.ndarray:
         alpha = picture[..., 3:]
         picture[..., :3] /= np.where(alpha > 0, alpha, 1)
     return picture
+
+
+def read_exr_depth(path: Path, limits: Limits = DEFAULT) -> np.ndarray:
+    """[H, W] f32, the first part's channel Z, Y or the only one it has."""
+    channels = _channels(path, limits)
+    names = [name for name in ("Z", "Y") if name in channels] or (list(channels) if len(channels) == 1 else [])
+    if not names:
+        raise FileError(path, f"has channels {', '.join(sorted(channels))[:200]}", "name the depth Z")
+    return channels[names[0]].astype(np.float32)
 
 
 def write_exr(path: Path, picture: np.ndarray) -> None:
@@ -56,6 +59,17 @@ def write_exr(path: Path, picture: np.ndarray) -> None:
             openexr.File(header, {name: pixels}).write(str(temporary))
         except (RuntimeError, ValueError, TypeError) as error:
             raise FileError(path, f"cannot be written: {error}") from error
+
+
+def _channels(path: Path, limits: Limits) -> dict[str, np.ndarray]:
+    """The first part's channels as they are stored."""
+    openexr = _library(path)
+    _check_header(path, read_bytes(path, limits), limits)
+    try:
+        with openexr.File(str(path), separate_channels=True) as file:
+            return {name: np.array(channel.pixels) for name, channel in file.parts[0].channels.items()}
+    except Exception as error:  # the binding raises RuntimeError, TypeError, ValueError and its own
+        raise FileError(path, f"cannot be decoded: {error}", "is it cut off?") from error
 
 
 def _library(path: Path):

@@ -10,7 +10,7 @@ import numpy as np
 
 from tidr.errors import FileError
 
-from .guard import DEFAULT, Limits, at, check_count
+from .guard import DEFAULT, Limits, at, check_count, check_file
 
 TYPES = {"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"}
 TYPES |= {"float": "f4", "double": "f8", "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2"}
@@ -68,6 +68,21 @@ def read_elements(path: Path, data: bytes, limits: Limits = DEFAULT) -> dict[str
     if left:
         raise FileError(path, f"{left} follow the last element", "the header counts fewer than there are")
     return columns
+
+
+def contents(path: Path, limits: Limits = DEFAULT) -> str:
+    """What a PLY holds, by its header alone: "mesh" (any face), "gaussians" (their properties) or "points".
+
+    Raises:
+        FileError: as `read_elements`, for the header.
+    """
+    path = check_file(path, limits)
+    with path.open("rb") as file:
+        _, elements, _ = _header(path, file.read(LONGEST_HEADER + 64))
+    names = {item.name for element in elements if element.name == "vertex" for item in element.properties}
+    if {"f_dc_0", "scale_0", "rot_0"} & names:
+        return "gaussians"
+    return "mesh" if any(element.name == "face" and element.count for element in elements) else "points"
 
 
 def _header(path: Path, data: bytes) -> tuple[str, list[Element], int]:

@@ -14,8 +14,8 @@ import numpy as np
 from tidr.errors import FileError
 from tidr.parameter import nearest
 from tidr.scene.camera import Camera
-from tidr.scene.graph import MAX_DEPTH, Film, Node, Scene
-from tidr.scene.light import AmbientLight, DirectionalLight, Light, PointLight
+from tidr.scene.graph import MAX_DEPTH, Film, Geometry, Node, Scene
+from tidr.scene.light import AmbientLight, DirectionalLight, EnvironmentLight, Light, PointLight
 from tidr.scene.material import MATERIAL_TYPES, Material, VertexColors
 from tidr.scene.mesh import Mesh
 from tidr.scene.mesh_data import MeshData
@@ -34,12 +34,18 @@ from .mesh import read_mesh
 from .scene_faults import Faults
 from .scene_fit import read_fit
 from .scene_grid_build import build_grid
+from .scene_point_build import build_cloud
+from .scene_points import KEYS as CLOUDS
+from .scene_rgbd import KEY as RGBD
+from .scene_rgbd import build_rgbd
 from .scene_schema import (
     AmbientTable,
     CameraTable,
     DirectionalTable,
+    EnvironmentTable,
     MaterialTable,
     NodeTable,
+    PictureTable,
     PointTable,
     SceneTable,
     Table,
@@ -116,7 +122,10 @@ def build(table: SceneTable, files: Files) -> Scene:
     for name, grid in table.grids.items():
         if grid.table.file is not None:
             paths[name] = files.find(["nodes", name, *grid.place], grid.table.file)
+        elif getattr(grid.table, "points", None) is not None:
+            paths[name] = files.find_views(["nodes", name, *grid.place], grid.table.points)
     pictures = {name: _read_pictures(name, item, files) for name, item in table.materials.items()}
+    skies = {name: _read_sky(name, item, files) for name, item in table.lights.items()}
     faults.check()
 
     for name, item in table.materials.items():
@@ -125,7 +134,7 @@ def build(table: SceneTable, files: Files) -> Scene:
     turn = TURNS[table.top.up]
     for name, item in table.lights.items():
         with faults.under(["lights", name]):
-            scene.add_light(name, _light(item, turn))
+            scene.add_light(name, _light(item, turn, skies[name]))
     for name, item in table.cameras.items():
         with faults.under(["cameras", name]):
             _add_cameras(scene, name, item, turn, files)
@@ -224,7 +233,21 @@ def _material(table: MaterialTable, pictures: Mapping[str, np.ndarray]) -> Mater
     return Material(table.type, **sources)
 
 
-def _light(table: Table, turn: np.ndarray) -> Light:
+def _read_sky(name: str, table: Table, files: Files) -> np.ndarray | None:
+    """The picture of an environment light, where it has one."""
+    if not isinstance(table, EnvironmentTable) or not isinstance(table.radiance, PictureTable):
+        return None
+    key = ["lights", name, "radiance", "texture"]
+    path = files.find(key, table.radiance.texture)
+    with files.faults.under(key):
+        return None if path is None else read_texture(path, 3, files.limits)
+    return None
+
+
+def _light(table: Table, turn: np.ndarray, sky: np.ndarray | None) -> Light:
+    if isinstance(table, EnvironmentTable):  # the map's top row is up and its centre ahead, whatever the file's up is
+        radiance = table.radiance if sky is None else sky
+        return EnvironmentLight(radiance, math.radians(table.rotation_degrees))
     if isinstance(table, AmbientTable):
         return AmbientLight(table.radiance)
     if isinstance(table, DirectionalTable):
@@ -291,8 +314,13 @@ def _add_node(scene: Scene, name: str, tables: SceneTable, path: Path | None, tu
         if shared is None:  # what it holds could not be read, which is noted there
             return
         geometry, materials = shared.geometry, materials or shared.materials
+    elif name in tables.grids and tables.grids[name].key == RGBD:
+        geometry = _rgbd(name, tables.grids[name].table, path, files)
+        if isinstance(geometry, Mesh) and geometry.colors is not None and not materials:
+            materials = (_add_colors(scene, name),)
     elif name in tables.grids:
-        geometry = build_grid(tables.grids[name], path, files.limits)
+        make = build_cloud if tables.grids[name].key in CLOUDS else build_grid
+        geometry = make(tables.grids[name], path, files.limits)
     elif path is not None:
         geometry, materials = _mesh(scene, name, table, path, files)
     needed = int(geometry.face_materials.max()) + 1 if isinstance(geometry, Mesh) else 0
@@ -300,6 +328,21 @@ def _add_node(scene: Scene, name: str, tables: SceneTable, path: Path | None, tu
         files.faults.add(["nodes", name, "material"], f"names {len(materials)} materials, the mesh has {needed}")
         return
     scene.add_node(name, Node(geometry, materials, table.parent, translation, quaternion, table.scale))
+
+
+def _rgbd(name: str, table: Any, path: Path | None, files: Files) -> Geometry | None:
+    """The points or mesh of a node's RGBD picture; None with faults noted."""
+    color = None if table.color is None else files.find(["nodes", name, RGBD, "color"], table.color)
+    if path is None or (table.color is not None and color is None):
+        return None
+    return build_rgbd(table, path, color, files.limits)
+
+
+def _add_colors(scene: Scene, name: str) -> str:
+    """The name of a new material that shows the vertex colours of a node's mesh."""
+    added = _free_name(scene, f"{name}_colors")
+    scene.add_material(added, Material("lambert", albedo="vertex_colors"))
+    return added
 
 
 def _mesh(scene: Scene, name: str, table: NodeTable, path: Path, files: Files) -> tuple[Mesh, tuple[str, ...]]:
@@ -311,9 +354,7 @@ def _mesh(scene: Scene, name: str, table: NodeTable, path: Path, files: Files) -
     if materials:
         return mesh, materials
     if not data.materials and data.colors is not None:
-        added = _free_name(scene, f"{name}_colors")
-        scene.add_material(added, Material("lambert", albedo="vertex_colors"))
-        return mesh, (added,)
+        return mesh, (_add_colors(scene, name),)
     named = []
     for item in data.materials:
         sources = {}

@@ -20,9 +20,12 @@ from tidr.scene.mesh_data import MeshData
 from .guard import DEFAULT, Limits, at, check_file, read_text
 from .mesh import READ as MESHES
 from .mesh import read_mesh
+from .ply_elements import contents
+from .points import read_points
 from .scene_build import Files, build
 from .scene_faults import Faults
 from .scene_schema import read_tables
+from .splats import read_splats
 from .view_sets import find_views, is_views
 from .volume import READ as VOLUMES
 from .volume import read_volume
@@ -31,6 +34,8 @@ LARGEST_SCENE = 2 << 20  # bytes of TOML: some 10,000 nodes
 LONGEST_KEY = 16  # parts of a dotted key; the parser's time grows with their square
 VIEW_DIRECTION = np.array([0.4, 0.35, 1.0])  # from a lone mesh to its camera
 VIEW_ANGLE_DEGREES = 40.0
+OUTLIERS = 0.02  # share of the points at each end of an axis that need not be seen
+SMALLEST_VIEW = 1e-3  # radius of what is seen of points all at one place
 
 _PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
 _LONG_KEY = re.compile(rf"(?<![\w-])(?:{_PART}[ \t]*\.[ \t]*){{{LONGEST_KEY}}}")
@@ -47,11 +52,12 @@ class Source:
 
 
 def load_scene(name_or_path: str | Path, overrides: Sequence[str] = (), limits: Limits = DEFAULT) -> Scene:
-    """A scene by the name of a bundled one, or from a .toml, a mesh, a volume, or what tells cameras.
+    """A scene by the name of a bundled one, or from a .toml, a mesh, volume or points, or what tells cameras.
 
-    A mesh or volume becomes one node with a camera that frames it, a key light and an ambient light. A transforms.json,
-    a COLMAP model, a poses_bounds.npy or a folder that holds one of them gives cameras only. `scene.fit` is what the
-    [fit] table asks for, `scene.source` the file.
+    A mesh, volume, point cloud or cloud of Gaussians (a .ply without faces, told by its properties) becomes one node
+    with a camera that frames it, a key light and an ambient light. A transforms.json, a COLMAP model, a
+    poses_bounds.npy or a folder that holds one of them gives cameras only. `scene.fit` is what the [fit] table asks
+    for, `scene.source` the file.
 
     Args:
         overrides: "a.b.c=value" each, the value in TOML or else taken as text; they are set before anything is
@@ -144,6 +150,10 @@ def _read(path: Path, limits: Limits) -> Source:
     if is_views(path):
         raw = {"cameras": {"view": {"from": str(path.resolve())}}}
         return Source(path, raw, frozenset({("cameras", "view", "from")}))
+    if kind == ".ply" and (held := contents(path, limits)) != "mesh":
+        places = read_splats(path, limits).means if held == "gaussians" else read_points(path, limits).positions
+        low, high = (np.quantile(places.astype(np.float64), side, axis=0) for side in (OUTLIERS, 1 - OUTLIERS))
+        return _lone(path, held, (low + high) / 2, max(float(np.linalg.norm(high - low)) / 2, SMALLEST_VIEW))
     if kind in MESHES:
         data = read_mesh(path, limits)
         key, low, high = "mesh", data.vertices.min(0), data.vertices.max(0)
@@ -159,7 +169,7 @@ def _read(path: Path, limits: Limits) -> Source:
 
 
 def _lone(path: Path, key: str, centre: np.ndarray, radius: float, meshes: tuple = ()) -> Source:
-    """The tables of a scene with this mesh or volume alone, lit and framed."""
+    """The tables of a scene with this alone, lit and framed."""
     distance = 1.05 * radius / np.sin(np.radians(VIEW_ANGLE_DEGREES / 2))
     position = centre + VIEW_DIRECTION * (distance / np.linalg.norm(VIEW_DIRECTION))
     name = re.sub(r"[^\w-]+", "_", path.stem)[:60] or key

@@ -13,7 +13,7 @@ from pydantic import Field as Limit
 from pydantic import create_model
 
 from tidr.errors import TidrError
-from tidr.fitting.settings import FitSettings, ParameterSettings, StartSettings, checked
+from tidr.fitting.settings import DensifySettings, FitSettings, ParameterSettings, StartSettings, checked
 
 from .scene_faults import Faults, brief, read_table
 from .scene_schema import SceneTable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FIT: list[object] = ["fit"]
 ANY = ParameterSettings(lr=1.0)  # a valid filler
-TABLES = ("views", "targets", "parameters", "losses", "start", "renderer")
+TABLES = ("views", "targets", "depths", "parameters", "losses", "start", "renderer", "densify")
 SINGLE = [item.name for item in fields(FitSettings) if item.name not in TABLES]
 
 
@@ -43,9 +43,12 @@ def read_fit(table: SceneTable, files: Files) -> FitSettings | None:
     values: dict[str, Any] = {name: _tuples(getattr(model, name)) for name in model.model_fields_set}
     values["parameters"] = _each(values.get("parameters", {}), ParameterSettings, "parameters", faults)
     values["start"] = _each(values.get("start", {}), StartSettings, "start", faults)
+    values["densify"] = _each(values.get("densify", {}), DensifySettings, "densify", faults)
     _check_renderer(values.get("renderer"), faults)
-    values["grow"] = {name: tuple(steps) for name, steps in values.get("grow", {}).items()}
-    for section, known in (("start", table.nodes), ("grow", table.nodes), ("targets", table.cameras)):
+    for section in ("grow", "truth"):
+        values[section] = {name: tuple(items) for name, items in values.get(section, {}).items()}
+    of_nodes = [(section, table.nodes) for section in ("start", "grow", "densify")]
+    for section, known in (*of_nodes, ("targets", table.cameras)):
         for name in values.get(section, {}):
             if name not in known:
                 faults.unknown([*FIT, section, name], list(known))
@@ -54,9 +57,9 @@ def read_fit(table: SceneTable, files: Files) -> FitSettings | None:
         values["views"] = str(path) if path else "missing"
         if table.top.up != "y":
             faults.add(["up"], 'must be "y" beside fit.views, whose cameras are taken as they are')
-    if values.get("targets"):
-        targets = values["targets"].items()
-        values["targets"] = {name: str(files.find([*FIT, "targets", name], item, later=True)) for name, item in targets}
+    for section in ("targets", "depths"):
+        items = values.get(section, {}).items()
+        values[section] = {name: str(files.find([*FIT, section, name], item, later=True)) for name, item in items}
     settings = FitSettings(**values)
     if faults.count == before:
         _check_values(settings, faults)
@@ -72,10 +75,10 @@ def read_settings(kind: type, raw: object, path: list[object], faults: Faults) -
 
 
 def _each(members: Mapping[str, object], kind: type, section: str, faults: Faults) -> dict[str, Any]:
-    """The settings of every member; a start may also be a bare word."""
+    """The settings of every member; a start or a way to densify may also be a bare word."""
     found = {}
     for name, raw in members.items():
-        word = section == "start" and isinstance(raw, str)
+        word = section in ("start", "densify") and isinstance(raw, str)
         found[name] = raw if word else read_settings(kind, raw, [*FIT, section, name], faults)
     return found
 
@@ -100,13 +103,15 @@ def _check_renderer(raw: object, faults: Faults) -> None:
 def _check_values(settings: FitSettings, faults: Faults) -> None:
     """The rules of `checked`, one part of the settings at a time, so that every fault shows."""
     plain = FitSettings(views="x", parameters={"x": ANY})
-    parts = [replace(plain, views=settings.views, targets=settings.targets)]
+    pictures = {"targets": settings.targets, "depths": settings.depths, "resolution": settings.resolution}
+    parts = [replace(plain, views=settings.views, **pictures)]
     parts += [replace(plain, **{name: getattr(settings, name)}) for name in SINGLE]
     parts += [] if settings.parameters else [replace(plain, parameters={})]
     parts += [] if settings.losses else [replace(plain, losses={})]
     parts += [replace(plain, losses={name: weight}) for name, weight in settings.losses.items()]
     parts += [replace(plain, parameters={name: one}) for name, one in settings.parameters.items()]
     parts += [replace(plain, start={name: one}) for name, one in settings.start.items()]
+    parts += [replace(plain, densify={name: one}) for name, one in settings.densify.items()]
     seen: set[str] = set()
     for part in parts:
         try:

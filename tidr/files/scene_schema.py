@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WrapValidator
 from pydantic_core import PydanticCustomError
 
 from tidr.parameter import nearest
@@ -17,8 +17,13 @@ from .guard import Limits
 from .scene_faults import LONGEST_NAME, Faults, brief, read_table
 from .scene_grids import KEYS as GRIDS
 from .scene_grids import Grid, read_grid
+from .scene_points import KEYS as CLOUDS
+from .scene_points import read_cloud
+from .scene_rgbd import KEY as RGBD
+from .scene_rgbd import read_rgbd
 from .scene_types import (
     Light3,
+    Number,
     Pixels,
     Positive,
     Table,
@@ -97,10 +102,29 @@ class PointTable(Table):
     intensity: Light3
 
 
+class PictureTable(Table):
+    """A picture of radiance."""
+
+    texture: str
+
+
+def _table_or_numbers(value: Any, read: Callable[[Any], Any]) -> Any:
+    return value if isinstance(value, dict) else read(value)
+
+
+class EnvironmentTable(Table):
+    """Radiance from far away, behind everything: the same all around, or a latitude-longitude picture."""
+
+    type: Literal["environment"]
+    radiance: Annotated[Light3, WrapValidator(_table_or_numbers)]  # a table becomes a PictureTable in `_light`
+    rotation_degrees: Number = 0.0
+
+
 LIGHT_TABLES: dict[str, type[Table]] = {
     "ambient": AmbientTable,
     "directional": DirectionalTable,
     "point": PointTable,
+    "environment": EnvironmentTable,
 }
 
 
@@ -113,13 +137,16 @@ class TextureTable(Table):
 
 
 class NodeTable(Table):
-    """A place in the scene, with the mesh, volume, voxel grid, field or tetrahedra that stands there."""
+    """A place in the scene, with the mesh, volume, voxel grid, field, tetrahedra, points, Gaussians or RGBD there."""
 
     mesh: str | None = None
     volume: Any = None
     voxels: Any = None
     field: Any = None
     tetrahedra: Any = None
+    points: Any = None
+    gaussians: Any = None
+    rgbd: Any = None
     instance_of: str | None = None
     material: Annotated[Any, BeforeValidator(_material_names)] = None
     shading: Literal["smooth", "flat", "file"] | None = None
@@ -250,6 +277,9 @@ def _light(raw: object, path: list[object], faults: Faults) -> Table | None:
     table = read_table(LIGHT_TABLES[kind], raw, path, faults) if kind else None
     if isinstance(table, DirectionalTable) and not any(table.direction):
         faults.add([*path, "direction"], "has length 0, expected the way the light travels")
+    if isinstance(table, EnvironmentTable) and isinstance(table.radiance, dict):
+        picture = read_table(PictureTable, table.radiance, [*path, "radiance"], faults)
+        return table.model_copy(update={"radiance": picture})
     return table
 
 
@@ -266,10 +296,10 @@ def _node(raw: object, path: list[object], faults: Faults) -> NodeTable | None:
         faults.add([*path, "instance_of"], "stands beside mesh, give one of them")
     if "shading" in given and table.mesh is None:
         faults.add([*path, "shading"], "needs mesh")
-    shapes = [key for key in ("mesh", "instance_of", *GRIDS) if key in given]
+    shapes = [key for key in ("mesh", "instance_of", *GRIDS, *CLOUDS, RGBD) if key in given]
     if len(shapes) > 1 and shapes != ["mesh", "instance_of"]:
         faults.add([*path, shapes[1]], f"stands beside {shapes[0]}, give one of them")
-    for key in ("volume", "voxels", "field"):
+    for key in ("volume", "voxels", "field", "gaussians"):
         if key in given and "material" in given:
             faults.add([*path, "material"], f"stands beside {key}, which has colours of its own")
     return table
@@ -277,8 +307,13 @@ def _node(raw: object, path: list[object], faults: Faults) -> NodeTable | None:
 
 def _grid(raw: object, path: list[object], faults: Faults) -> Grid | None:
     """What a node holds other than a mesh; None where it holds nothing of the kind."""
-    found = [key for key in GRIDS if key in raw] if isinstance(raw, dict) else []
-    return read_grid(found[0], raw[found[0]], [*path, found[0]], faults) if found and isinstance(raw, dict) else None
+    found = [key for key in (*GRIDS, *CLOUDS, RGBD) if key in raw] if isinstance(raw, dict) else []
+    if not found or not isinstance(raw, dict):
+        return None
+    if found[0] == RGBD:
+        return read_rgbd(raw[RGBD], [*path, RGBD], faults)
+    read = read_grid if found[0] in GRIDS else read_cloud
+    return read(found[0], raw[found[0]], [*path, found[0]], faults)
 
 
 def _material(raw: object, path: list[object], faults: Faults) -> MaterialTable | None:

@@ -1,7 +1,8 @@
-"""Scenes to files: a TOML, and beside it an OBJ with its MTL per mesh, an NPZ per grid and a PNG per texture."""
+"""Scenes to files: a TOML, and beside it an OBJ with its MTL per mesh, an NPZ per grid or sky, a PNG per texture."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,7 +15,7 @@ from tidr.array import Array
 from tidr.errors import FileError
 from tidr.scene.camera import Camera
 from tidr.scene.graph import Node, Scene
-from tidr.scene.light import AmbientLight, DirectionalLight, Light
+from tidr.scene.light import AmbientLight, DirectionalLight, EnvironmentLight, Light
 from tidr.scene.material import Material
 from tidr.scene.mesh import Mesh
 from tidr.scene.mesh_data import MaterialData, MeshData
@@ -26,10 +27,12 @@ from .image import encode_png
 from .mtl import KEYWORDS, write_mtl
 from .obj import write_obj
 from .scene_grid_write import grid_table
+from .scene_point_build import cloud_file
 from .write import write_files
 
 FILES_AT_ONCE = 64
-PAINTED = ("Mesh", "Tetrahedra")  # geometries that take materials
+CLOUDS = ("PointCloud", "Gaussians")
+PAINTED = ("Mesh", "Tetrahedra", "PointCloud")  # geometries that take materials
 _NUMBERS = re.compile(r"\[\n((?:\s*[^\s\[\]\"',]+,\n)+)\s*\]")  # a list of numbers over several lines
 
 
@@ -37,8 +40,9 @@ def write_scene(scene: Scene, path: str | Path) -> None:
     """Write the scene as `path` (.toml), which `load_scene` reads again; other programs open its OBJ files.
 
     The files beside it are named after nodes and materials, with the stem of `path` in front. Every file appears whole,
-    the TOML last. Textures are stored in 8 bits, grids and fields to the last bit. What to fit (`scene.fit`) and vertex
-    attributes other than uvs, normals and colours are left out.
+    the TOML last. Textures are stored in 8 bits, skies and Gaussians in single precision (a .ply that other splatting
+    programs read), grids, fields and points to the last bit. What to fit (`scene.fit`) and vertex attributes other than
+    uvs, normals and colours are left out.
 
     Raises:
         FileError: not a .toml, a value that is not finite, or a folder that cannot be written.
@@ -59,7 +63,7 @@ def write_scene(scene: Scene, path: str | Path) -> None:
         "film": _film(scene),
         "cameras": {name: _camera(camera) for name, camera in scene.cameras.items()},
         "materials": {name: _material(name, item, pictures) for name, item in scene.materials.items()},
-        "lights": {name: _light(light) for name, light in scene.lights.items()},
+        "lights": {name: _light(name, light, path, names, files) for name, light in scene.lights.items()},
         "nodes": {},
     }
     owners: dict[int, str] = {}
@@ -77,6 +81,10 @@ def write_scene(scene: Scene, path: str | Path) -> None:
         if isinstance(node.geometry, Mesh):
             table["mesh"], table["shading"] = names.free(name, ".obj"), node.geometry.shading
             files |= _mesh_files(path.with_name(table["mesh"]), scene, node, order, pictures)
+        elif type(node.geometry).__name__ in CLOUDS:
+            file = names.free(name, ".ply")
+            key, files[path.with_name(file)] = cloud_file(name, node.geometry)
+            table[key] = file
         else:
             file = names.free(name, ".npz")
             key, entries, arrays = grid_table(name, node.geometry)
@@ -143,10 +151,26 @@ def _camera(camera: Camera) -> dict[str, Any]:
     }
 
 
-def _light(light: Light) -> dict[str, Any]:
-    names = {AmbientLight: "ambient", DirectionalLight: "directional"}
-    values = {name: _listed(parameter) for name, parameter in light.parameters().items()}
-    return {"type": names.get(type(light), "point"), **values}
+def _light(name: str, light: Light, path: Path, names: _Names, files: dict[Path, bytes]) -> dict[str, Any]:
+    """A light's table; the picture of an environment goes to `files`."""
+    if isinstance(light, EnvironmentLight):
+        degrees = math.degrees(float(_values(light.rotation)))
+        return {"type": "environment", "radiance": _sky(name, light, path, names, files), "rotation_degrees": degrees}
+    kinds = {AmbientLight: "ambient", DirectionalLight: "directional"}
+    return {"type": kinds.get(type(light), "point")} | {
+        key: _listed(parameter) for key, parameter in light.parameters().items()
+    }
+
+
+def _sky(name: str, light: EnvironmentLight, path: Path, names: _Names, files: dict[Path, bytes]) -> Any:
+    if len(light.radiance.shape) == 1:
+        return _listed(light.radiance)
+    picture = light.radiance.numpy().astype(np.float32)
+    if not np.isfinite(picture).all():
+        raise FileError(light.radiance.label, "is not finite, so the scene is not written")
+    file = names.free(name, ".npz")
+    files[path.with_name(file)] = npz_bytes(image=picture)
+    return {"texture": file}
 
 
 def _material(name: str, material: Material, pictures: dict[tuple[str, str], str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,12 +17,14 @@ from tidr.files.image import read_image
 from tidr.renderers.rays import RayRenderer
 from tidr.renderers.renderer import Renderer, renderer_type
 from tidr.scene.camera import Camera
+from tidr.scene.gaussians import Gaussians
 from tidr.scene.graph import Node, Scene
 from tidr.scene.mesh import Mesh
 
 from ..errors import SceneError
-from ..parameter import Parameter, Parameters
+from ..parameter import Parameter, Parameters, nearest
 from . import checkpoint, schedules
+from .density_control import DensityControl
 from .growth import Growth
 from .large_steps import LargeSteps
 from .loop import Loop, Plan, Scheduled, Watcher, jittered, newest
@@ -31,6 +34,7 @@ from .report import SHOWN, RunFolder, measure
 from .settings import FitSettings, ParameterSettings, checked, start_of
 from .start import begin
 from .start_box import begin_box, begin_even
+from .truth import how_far
 from .views import Views, load_views
 
 KINDS = {"adam": Adam, "sgd": SGD, "uniform_adam": UniformAdam, "vector_adam": VectorAdam}
@@ -112,6 +116,7 @@ def fit(
         horizon=steps,
         views_per_step=views_per_step,
         rays_per_step=rays_per_step,
+        blind=_blind(scene),
         seed=seed,
         save_every=save_every,
     )
@@ -151,35 +156,44 @@ def fit_from_settings(
     params = scene.parameters(*settings.parameters)
     moved = {node: units.get(node, 1.0) for node in _moved(scene, params)}
     objective = Objective(settings.losses, moved, fitted_grids(scene, params))
+    density = None
+    if settings.densify:
+        density = DensityControl(scene, settings.densify, views.cameras, settings.seed, settings.views_per_step)
+    renderer = _renderer(scene, settings.renderer, objective)
     plan = Plan(
         scene=scene,
         views=views,
         params=params,
         objective=objective,
-        optimizers=_optimizers(settings.parameters, params, moved),
-        renderer=_renderer(scene, settings.renderer, objective),
+        optimizers=_optimizers(settings.parameters, params, moved, density.units() if density else {}),
+        renderer=renderer,
         steps=steps or settings.steps,
         horizon=settings.steps,
         views_per_step=settings.views_per_step,
         rays_per_step=settings.rays_per_step,
         random_background=settings.background == "random",
         growth=growth,
+        density=density,
+        anneal=_annealed(renderer, settings.anneal),
+        blind=_blind(scene),
         seed=settings.seed,
         save_every=settings.save_every,
         save_seconds=settings.save_seconds,
         patience=settings.patience,
         tolerance=settings.tolerance,
     )
-    ignored = ("views", "targets", "steps", "save_every", "save_seconds", "patience", "tolerance")
+    ignored = ("views", "targets", "depths", "truth", "steps", "save_every", "save_seconds", "patience", "tolerance")
     about = {key: value for key, value in asdict(settings).items() if key not in ignored}
     plan.scene_hash = _scene_hash(plan, about)
-    return _run(plan, held, output, resume=resume, force=force, watcher=watcher)
+    return _run(plan, held, output, resume=resume, force=force, watcher=watcher, truth=settings.truth)
 
 
 def _run(
-    plan: Plan, held: Views | None, output: str | Path | None, *, resume: bool, force: bool, watcher: Watcher | None
-) -> FitResult:
+    plan: Plan, held: Views | None, output: str | Path | None, *, resume: bool, force: bool, watcher: Watcher | None,
+    truth: Mapping[str, Sequence[float]] | None = None,
+) -> FitResult:  # fmt: skip
     """Pictures of before, the loop, and the report."""
+    before = how_far(plan.scene, truth or {})
     if plan.steps < 1 or plan.views_per_step < 1:
         raise SceneError("fit", f"{plan.steps} steps of {plan.views_per_step} views", "take 1 or more of each")
     if plan.rays_per_step:
@@ -192,18 +206,24 @@ def _run(
     loop = Loop(plan, folder, watcher)
     if saved is not None:
         loop.restore(saved, force)
-    looked, shown = held or plan.views, jittered(plan.renderer, None)
+    looked = held or plan.views
     if folder is not None:
         checkpoint.sweep(folder.path)
         if saved is None:
             checkpoint.clear(folder.path)
+            shown = jittered(plan.drawer(0), None)
             folder.pictures("before", measure(plan.scene, shown, looked, plan.views_per_step)[1][:SHOWN])
             folder.pictures("target", looked.pictures(range(min(SHOWN, len(looked)))))
     loop.run()
     loop.take_best()
+    shown = jittered(plan.drawer(loop.step), None)
     metrics, drawn = measure(plan.scene, shown, looked, plan.views_per_step)
     metrics |= {"views_are": "kept out of the fit" if held else "those fitted", "steps": loop.step}
     metrics |= {"seconds": loop.rows[-1][-1], "skipped_steps": loop.skipped}
+    metrics |= {"gaussians": plan.density.counts()} if plan.density is not None else {}
+    if truth:
+        after = how_far(plan.scene, truth)
+        metrics["truth"] = {path: one | {"before": before[path]["error"]} for path, one in after.items()}
     if folder is not None:
         folder.pictures("after", drawn[:SHOWN])
         folder.finish(plan.scene, shown, looked, metrics)
@@ -267,9 +287,12 @@ def _moved(scene: Scene, params: Parameters) -> list[Node]:
 
 
 def _optimizers(
-    settings: Mapping[str, ParameterSettings], params: Parameters, moved: Mapping[Node, float]
+    settings: Mapping[str, ParameterSettings],
+    params: Parameters,
+    moved: Mapping[Node, float],
+    units: Mapping[int, float],
 ) -> list[Scheduled]:
-    """One optimizer per pattern and, for vertices, per mesh."""
+    """One optimizer per pattern and, for vertices and for parameters with a unit of lr (by id), one for each."""
     owners = {id(node.vertices): node for node in moved}
     left = dict(params)
     made = []
@@ -280,16 +303,27 @@ def _optimizers(
             if how.clamp is not None:
                 parameter.constraint = replace(parameter.constraint, clamp=tuple(how.clamp))
         vertices = [parameter for parameter in parameters if id(parameter) in owners]
-        others = [parameter for parameter in parameters if id(parameter) not in owners]
-        if how.optimizer == "large_steps" and others:
-            what = f"large_steps moves the vertices of a mesh, not {others[0].label}"
+        scaled = [parameter for parameter in parameters if id(parameter) in units]
+        others = [parameter for parameter in parameters if id(parameter) not in (owners.keys() | units.keys())]
+        if how.optimizer == "large_steps" and (others or scaled):
+            what = f"large_steps moves the vertices of a mesh, not {[*others, *scaled][0].label}"
             raise SceneError(f"fit.parameters.{pattern}.optimizer", what, 'take "adam"')
         for parameter in vertices:
             node = owners[id(parameter)]
             made.append(Scheduled(_optimizer(how, [parameter], node), how.lr * moved[node], _schedule(how)))
+        for parameter in scaled:
+            lr = how.lr * units[id(parameter)]
+            made.append(Scheduled(_optimizer(how, [parameter], None), lr, _schedule(how)))
         if others:
             made.append(Scheduled(_optimizer(how, others, None), how.lr, _schedule(how)))
     return made
+
+
+def _blind(scene: Scene) -> frozenset[str]:
+    """Paths of what may be without gradient at first: round Gaussians can turn, and harmonics come into play later."""
+    clouds = [node.geometry for node in scene.nodes.values() if isinstance(node.geometry, Gaussians)]
+    quiet = {id(item) for cloud in clouds for item in (cloud.rotations, cloud.sh_rest) if item is not None}
+    return frozenset(path for path, item in scene.parameters().items() if id(item) in quiet)
 
 
 def _optimizer(how: ParameterSettings, parameters: list[Parameter], node: Node | None) -> Optimizer:
@@ -316,6 +350,21 @@ def _renderer(scene: Scene, options: Mapping[str, object], objective: Objective)
     if "channels" in getattr(kind, "__dataclass_fields__", {}):
         rest.setdefault("channels", objective.channels)
     return kind(**rest)
+
+
+def _annealed(renderer: Renderer, anneal: Mapping[str, float]) -> Mapping[str, float]:
+    """The same, after each was looked at as an option of the renderer."""
+    numbers = {name for name, held in vars(renderer).items() if isinstance(held, float)}
+    for name, end in anneal.items():
+        where = f"fit.anneal.{name}"
+        if name not in numbers:
+            kind = type(renderer).__name__
+            raise SceneError(where, f"is no number among the options of {kind}", nearest(name, numbers))
+        try:
+            replace(cast(Any, renderer), **{name: end})
+        except SceneError as error:
+            raise SceneError(where, error.what, error.mend) from error
+    return anneal
 
 
 def _scene_hash(plan: Plan, about: Mapping[str, object]) -> str:

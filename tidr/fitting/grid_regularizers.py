@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 
 from tidr.kernels import grid_energy as kernels
-from tidr.kernels.reduce import split
 
-from .. import runtime
 from ..array import Array
 from ..buffer import Buffer
 from ..errors import SceneError
 from .tape import Loss, Operation, run
+from .totals import Total
 
 
 def total_variation(grid: Array, softness: float = 1e-8) -> Loss:
@@ -28,19 +27,19 @@ def total_variation(grid: Array, softness: float = 1e-8) -> Loss:
     if not 0 <= softness < math.inf:
         raise SceneError("total_variation", f"softness is {softness}", "give a number >= 0")
     scalar = len(grid.shape) == 3
-    parts = split(depth * height, runtime.on_cpu())
-    partial, loss = Buffer((parts.chunks, 1)), Array(())
+    total, sums = Total(depth * height, 1.0 / (depth * height * width * channels)), Buffer((depth * height,))
     terms = 1 if scalar else channels // grid.channels
     extent = (depth, height, width, terms, 1 if scalar else grid.channels, float(softness))
 
     def forward() -> None:
-        kernels.total_variation(grid.value, *extent, *parts, partial.ndarray, loss.value, scalar)
+        kernels.total_variation(grid.value, *extent, sums.ndarray, scalar)
+        total.of(sums)
 
     def backward() -> None:
-        kernels.total_variation_adjoint(grid.value, *extent, loss.grad, grid.grad, scalar)
+        kernels.total_variation_adjoint(grid.value, *extent, total.loss.grad, grid.grad, scalar)
 
-    run(Operation(forward, backward, [grid], [loss], "total_variation"))
-    return Loss(loss, "total_variation")
+    run(Operation(forward, backward, [grid], [total.loss], "total_variation"))
+    return Loss(total.loss, "total_variation")
 
 
 def sparsity(density: Array) -> Loss:
@@ -52,18 +51,18 @@ def sparsity(density: Array) -> Loss:
         SceneError: fewer than three axes.
     """
     _extent(density, "sparsity")
-    parts = split(density.rows, runtime.on_cpu())
-    partial, loss = Buffer((parts.chunks, 1)), Array(())
     rows, columns = density.rows, density.channels
+    total, sums = Total(rows, 1.0 / (rows * columns)), Buffer((rows,))
 
     def forward() -> None:
-        kernels.sparsity(density.value, rows, columns, *parts, partial.ndarray, loss.value)
+        kernels.sparsity(density.value, rows, columns, sums.ndarray)
+        total.of(sums)
 
     def backward() -> None:
-        kernels.sparsity_adjoint(density.value, rows, columns, loss.grad, density.grad)
+        kernels.sparsity_adjoint(density.value, rows, columns, total.loss.grad, density.grad)
 
-    run(Operation(forward, backward, [density], [loss], "sparsity"))
-    return Loss(loss, "sparsity")
+    run(Operation(forward, backward, [density], [total.loss], "sparsity"))
+    return Loss(total.loss, "sparsity")
 
 
 def _extent(grid: Array, where: str) -> tuple[int, int, int, int]:

@@ -10,7 +10,6 @@ import numpy as np
 
 from tidr.kernels import accumulate
 from tidr.kernels.implicit import losses as kernels
-from tidr.kernels.reduce import split
 from tidr.renderers.implicit_field import GridField
 from tidr.scene.graph import Node
 from tidr.scene.tetrahedra import Tetrahedra
@@ -21,6 +20,7 @@ from ..array import Array
 from ..buffer import Buffer
 from ..errors import SceneError
 from .tape import Loss, Operation, run
+from .totals import Total
 
 __all__ = ["eikonal", "field_laplacian", "free_space", "ray_mask", "sign_changes"]
 
@@ -47,7 +47,7 @@ def eikonal(grid) -> Loss:
     """Mean of (|grad f| - 1)^2 over the cells of a grid of signed distances; the gradients are central differences."""
     field = GridField(_voxels("eikonal", grid))
     gradients, rows = field.node_gradients(), field.cells
-    total, terms = _Total(rows), Buffer((rows,))
+    total, terms = Total(rows), Buffer((rows,))
 
     def forward() -> None:
         kernels.eikonal_terms(rows, gradients.value, terms.ndarray)
@@ -70,7 +70,7 @@ def field_laplacian(grid) -> Loss:
     depth, height, width = values.shape
     rows = values.rows
     inner = max(depth - 2, 0) * max(height - 2, 0) * max(width - 2, 0)
-    total, rough, terms = _Total(rows, max(inner, 1)), Buffer((rows,)), Buffer((rows,))
+    total, rough, terms = Total(rows, 1.0 / max(inner, 1)), Buffer((rows,)), Buffer((rows,))
 
     def forward() -> None:
         kernels.roughness(width, height, depth, values.value, rough.ndarray)
@@ -97,7 +97,7 @@ def sign_changes(tetrahedra) -> Loss:
         raise SceneError("sign_changes", f"got {type(grid).__name__}", "give tetrahedra or a node that holds them")
     extraction, values = grid.extraction(), grid.sdf
     edges, ends = len(extraction.ends), extraction.device("ends")
-    total, terms = _Total(edges), Buffer((edges,))
+    total, terms = Total(edges), Buffer((edges,))
 
     def forward() -> None:
         kernels.sign_terms(edges, ends, values.value, terms.ndarray)
@@ -117,18 +117,6 @@ def sign_changes(tetrahedra) -> Loss:
     return Loss(total.loss, "sign_changes")
 
 
-class _Total:
-    """The mean of `rows` terms (or their sum over `count`) as a loss."""
-
-    def __init__(self, rows: int, count: int | None = None) -> None:
-        self.rows, self.factor = rows, 1.0 / max(count or rows, 1)
-        self.parts = split(max(rows, 1), runtime.on_cpu())
-        self.loss, self.partial = Array(()), Buffer((self.parts.chunks,))
-
-    def of(self, terms: Buffer) -> None:
-        kernels.total(self.rows, terms.ndarray, self.factor, *self.parts, self.partial.ndarray, self.loss.value)
-
-
 def _on_rays(name: str, kind: int, image, channel: str, mask, sharpness: float) -> Loss:
     if not 0 < sharpness < np.inf:
         raise SceneError(f"{name}.sharpness", f"is {sharpness}", "give a number above 0")
@@ -137,7 +125,7 @@ def _on_rays(name: str, kind: int, image, channel: str, mask, sharpness: float) 
     if target.rows * target.channels != values.rows or target.channels != 1:
         raise SceneError(name, f"the mask has shape {target.shape}, expected {values.shape}")
     rows = values.rows
-    total, terms = _Total(rows), Buffer((rows,))
+    total, terms = Total(rows), Buffer((rows,))
     common = (rows, kind, float(sharpness), values.value, hits.value, target.value)
 
     def forward() -> None:

@@ -18,6 +18,7 @@ from tidr.scene.graph import Scene
 from ..errors import FileError, GradientError, SceneError, TidrError
 from ..parameter import Parameters
 from . import checkpoint
+from .density_control import DensityControl
 from .growth import Growth
 from .interrupts import Interrupts
 from .objective import Objective
@@ -71,6 +72,8 @@ class Plan:
     """Everything that a loop needs to know.
 
     steps: where it ends; horizon: the length that schedules are made for. growth: grids that get finer on the way.
+    density: Gaussians that come and go. anneal: options of the renderer and where they end. blind: paths of parameters
+    whose gradient may be 0 in every view at first.
     scene_hash: what a checkpoint must be about.
     """
 
@@ -91,15 +94,28 @@ class Plan:
     patience: int = 0
     tolerance: float = 1e-3
     growth: Growth | None = None
+    density: DensityControl | None = None
+    anneal: Mapping[str, float] = field(default_factory=dict)
+    blind: frozenset[str] = frozenset()
     scene_hash: str = ""
+
+    def drawer(self, step: int) -> Any:
+        """The renderer of a step."""
+        if not self.anneal:
+            return self.renderer
+        held: Any = self.renderer
+        share = min(step / max(self.horizon - 1, 1), 1.0)
+        moved = {name: (1 - share) * getattr(held, name) + share * end for name, end in self.anneal.items()}
+        return replace(held, **moved)
 
 
 class Loop:
     """One run of a plan; with a `folder` it is recorded there.
 
     Raises (in `run`):
-        FitError: gradients that stay infinite or NaN, a parameter that nothing depends on, a folder that cannot be
-            written. KeyboardInterrupt, SystemExit: as the signal asked, after the step was finished and saved.
+        FitError: gradients that stay infinite or NaN, a parameter that became so or that nothing depends on, a folder
+            that cannot be written.
+        KeyboardInterrupt, SystemExit: as the signal asked, after the step was finished and saved.
     """
 
     def __init__(self, plan: Plan, folder: RunFolder | None = None, watcher: Watcher | None = None) -> None:
@@ -158,6 +174,11 @@ class Loop:
             what = "the checkpoint is about another scene, other views or other settings"
             raise SceneError("resume", what, "start anew without --resume, or insist with --force")
         self._grow(max(saved.step - 1, 0))
+        if self.plan.density is not None:
+            arrays = _under(saved.arrays, "parameter/")
+            self.plan.density.load_state(_under(saved.arrays, "density/"), arrays, saved.step)
+            for one in self.plan.optimizers:
+                one.optimizer.begin()
         for path, parameter in self.plan.params.items():
             value = saved.arrays.get(f"parameter/{path}")
             if value is None or value.shape != parameter.shape:
@@ -176,13 +197,18 @@ class Loop:
     def _advance(self) -> None:
         """One step of the fit, recorded."""
         self._grow(self.step)
+        if self.plan.density is not None:
+            self.plan.density.reach(self.step)
         batch = self._batch(self.step)
         if self.step == 0:
             self._refuse_blind()
+            if self.plan.density is not None:
+                self.plan.density.forget()
         tape = self._gradients(batch)
         if tape is not None:
             for one in self.plan.optimizers:
                 one.move(self.step, self.plan.horizon)
+            self._densify()
         self._record(tape)
         self.step += 1
         self.skipped_in_row = 0 if tape is not None else self.skipped_in_row + 1
@@ -198,6 +224,12 @@ class Loop:
                 one.optimizer.begin()
             self.best, self.best_values = math.inf, {}
 
+    def _densify(self) -> None:
+        """Let Gaussians come and go; what was learned about others is forgotten."""
+        density = self.plan.density
+        if density is not None and density.advance(self.step + 1, [one.optimizer for one in self.plan.optimizers]):
+            self.best, self.best_values = math.inf, {}
+
     def _batch(self, step: int) -> Batch:
         plan = self.plan
         background = random_background(plan.seed, step) if plan.random_background else None
@@ -209,7 +241,7 @@ class Loop:
         """The tape of one batch, its gradients filled; None where the loss or one of them is not finite."""
         plan, tape = self.plan, Tape(self.plan.params)
         try:
-            with behind(plan.scene, batch.background), tape:
+            with behind(plan.scene, batch.background, plan.views.hides_environment), tape:
                 plan.objective.add_to(tape, self._drawn(batch), batch)
         except GradientError as error:
             self._trouble = str(error)
@@ -222,7 +254,7 @@ class Loop:
 
     def _drawn(self, batch: Batch) -> Image:
         """What the batch is compared with."""
-        scene, renderer = self.plan.scene, jittered(self.plan.renderer, self.plan.seed + self.step)
+        scene, renderer = self.plan.scene, jittered(self.plan.drawer(self.step), self.plan.seed + self.step)
         if batch.pixels is None:
             height, width = batch.sizes[0]
             return render(scene, batch.cameras, renderer, width, height)
@@ -232,7 +264,7 @@ class Loop:
     def _refuse_blind(self) -> None:
         """Before the first step: a parameter whose gradient is exactly zero in every view is a mistake."""
         plan = self.plan
-        blind = set(plan.params)
+        blind = set(plan.params) - plan.blind
         for step in range(math.ceil(len(plan.views) / min(plan.views_per_step, len(plan.views)))):
             for path in blind:
                 plan.params[path].zero_grad()
@@ -283,11 +315,17 @@ class Loop:
         return self.step % self.plan.save_every == 0 or time.monotonic() - self._saved_at >= self.plan.save_seconds
 
     def _save(self) -> None:
+        values = {path: parameter.numpy() for path, parameter in self.plan.params.items()}
+        if bad := [path for path, value in values.items() if not np.isfinite(value).all()]:
+            mend = "lower lr or clamp it; the last checkpoint is from before"
+            raise FitError(", ".join(bad), f"is not finite after step {self.step - 1}; nothing was saved", mend)
         if self.folder is None:
             return
-        arrays = {f"parameter/{path}": parameter.numpy() for path, parameter in self.plan.params.items()}
+        arrays = {f"parameter/{path}": value for path, value in values.items()}
         for number, one in enumerate(self.plan.optimizers):
             arrays |= {f"optimizer/{number}/{name}": value for name, value in one.optimizer.state().items()}
+        if self.plan.density is not None:
+            arrays |= {f"density/{name}": value for name, value in self.plan.density.state(self.plan.params).items()}
         arrays |= {f"calm/{name}": value for name, value in self._calm.state().items()}
         arrays |= {f"best/{path}": value for path, value in self.best_values.items()}
         arrays["best_loss"] = np.array(self.best)
@@ -314,10 +352,16 @@ def newest(folder: Path, watcher: Watcher) -> checkpoint.Checkpoint | None:
 
 
 def jittered(renderer: Any, seed: int | None) -> Any:
-    """A renderer whose random places are those of `seed`, none where it is None; others stay as they are."""
-    if not getattr(renderer, "jitter", False):
+    """A renderer whose random places are those of `seed`, none where it is None; others stay as they are.
+
+    One that has a seed but no choice of jitter always looks at random places.
+    """
+    optional = hasattr(renderer, "jitter")
+    if not (renderer.jitter if optional else hasattr(renderer, "seed")):
         return renderer
-    return replace(renderer, jitter=False) if seed is None else replace(renderer, seed=seed & 0x7FFFFFFF)
+    if seed is None:
+        return replace(renderer, jitter=False) if optional else renderer
+    return replace(renderer, seed=seed & 0x7FFFFFFF)
 
 
 def _under(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -23,11 +23,15 @@ from .. import runtime
 from ..array import Array
 from ..buffer import Buffer
 from ..errors import SceneError
+from .point_losses import chamfer, chamfer_normals, directed
 from .regularizers import edge_length, laplacian, normal_consistency
 from .tape import Loss, Operation, run, unrecorded
 
 __all__ = [
+    "chamfer",
+    "chamfer_normals",
     "charbonnier",
+    "directed",
     "edge_length",
     "iou",
     "l1",

@@ -7,13 +7,35 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tidr.scene.gaussians import Gaussians
 from tidr.scene.graph import Geometry, Node, Scene
 from tidr.scene.mesh import Mesh
+from tidr.scene.points import PointCloud
 
+from ..array import Array
 from ..errors import SceneError
 from ..parameter import Parameter, Parameters, nearest
-from . import grid_regularizers, implicit_losses, losses, regularizers
-from .settings import GRID_LOSSES, IMAGE_LOSSES, MESH_LOSSES, RAY_LOSSES, check_loss
+from . import (
+    gaussian_losses,
+    grid_regularizers,
+    implicit_losses,
+    losses,
+    point_regularizers,
+    regularizers,
+    volume_losses,
+)
+from .depth_losses import both_known
+from .settings import (
+    CLOUD_LOSSES,
+    DEPTH_LOSSES,
+    GRID_LOSSES,
+    IMAGE_LOSSES,
+    MESH_LOSSES,
+    POINT_LOSSES,
+    RAY_LOSSES,
+    VOLUME_LOSSES,
+    check_loss,
+)
 from .tape import Loss, Tape
 from .views import Batch
 
@@ -37,8 +59,8 @@ class Term:
 
     @property
     def needs_views(self) -> bool:
-        """Whether it compares pixels with their neighbours; of the user's own losses it is assumed that not."""
-        return self.name.startswith("multi_scale_") or self.name == "dssim"
+        """Whether it compares pixels with neighbours, or depths; of the user's own losses it is assumed that not."""
+        return self.name.startswith(("multi_scale_", "depth_")) or self.name == "dssim"
 
     @property
     def needs_rgb(self) -> bool:
@@ -47,7 +69,8 @@ class Term:
             not self.things
             and "alpha_" not in self.name
             and "silhouette" not in self.name
-            and self.name not in RAY_LOSSES
+            and not self.name.startswith("depth_")
+            and self.name not in (*RAY_LOSSES, *VOLUME_LOSSES)
         )
 
 
@@ -113,21 +136,39 @@ def _term(loss: str | Function, weight: float, meshes: tuple[tuple[Node, float],
     plain = loss.partition(":")[0]
     if plain in GRID_LOSSES:
         return Term(loss, weight, *_grid_loss(loss, grids))
+    if loss in CLOUD_LOSSES:
+        clouds = {id(owner): owner for _, owner in grids.values() if isinstance(owner, Gaussians)}
+        if not clouds:
+            raise SceneError(f"losses.{loss}", "no Gaussians are fitted", "fit some, or leave this loss out")
+        return Term(loss, weight, getattr(gaussian_losses, loss), tuple((cloud, 1.0) for cloud in clouds.values()))
+    if loss in POINT_LOSSES:
+        points = {id(owner): owner for path, (_, owner) in grids.items() if _is_place(path, owner)}
+        if not points:
+            raise SceneError(f"losses.{loss}", "no points are fitted", "fit the positions of some, or leave it out")
+        return Term(loss, weight, getattr(point_regularizers, loss), tuple((cloud, 1.0) for cloud in points.values()))
     if loss in RAY_LOSSES:
         return Term(loss, weight, _ray_loss(loss))
+    if loss in VOLUME_LOSSES:
+        of_rays = getattr(volume_losses, loss)
+        return Term(loss, weight, lambda image, batch: of_rays(image))
     if loss in MESH_LOSSES:
         if not meshes:
             raise SceneError(f"losses.{loss}", "no mesh is fitted", "fit the vertices of one, or leave this loss out")
         things = tuple((node, unit ** UNITS[loss]) for node, unit in meshes)
         return Term(loss, weight, getattr(regularizers, loss), things)
-    return Term(loss, weight, _image_loss(loss))
+    return Term(loss, weight, _depth_loss(loss) if loss in DEPTH_LOSSES else _image_loss(loss))
+
+
+def _is_place(path: str, owner: Geometry) -> bool:
+    return isinstance(owner, PointCloud) and path.rpartition(".")[2] == "positions"
 
 
 def _grid_loss(loss: str, grids: Grids) -> tuple[Function, tuple[tuple[Any, float], ...]]:
     """The function of a loss of grids, and what it is about."""
     plain, _, pattern = loss.partition(":")
     about, whole = GRID_LOSSES[plain], plain not in ("total_variation", "sparsity")  # else of the parameter alone
-    suited = {path for path, (grid, _) in grids.items() if len(grid.shape) >= 3}
+    cells = {path: one for path, one in grids.items() if not isinstance(one[1], PointCloud | Gaussians)}
+    suited = {path for path, (grid, _) in cells.items() if len(grid.shape) >= 3}
     if not pattern and about:
         suited = {path for path in suited if path.rpartition(".")[2] in about}
     if not suited:
@@ -144,18 +185,36 @@ def _ray_loss(name: str) -> Function:
     return lambda image, batch: function(image, batch.alpha)
 
 
+def _depth_loss(name: str) -> Function:
+    function = getattr(losses, name.removeprefix("depth_"))
+
+    def compare(image, batch: Batch) -> Loss:
+        if batch.depth is None:
+            raise SceneError(f"losses.{name}", "the views have no depths", "give fit.depths, or leave this loss out")
+        return function(image.depth, batch.depth, mask=both_known(image.depth, batch.depth))
+
+    return compare
+
+
 def _image_loss(name: str) -> Function:
     plain = name.removeprefix("multi_scale_")
     assert plain in IMAGE_LOSSES
-    channel = "alpha" if plain.startswith("alpha_") or plain == "silhouette" else "rgb"
-    function = getattr(losses, {"dssim": "ssim"}.get(plain, plain.removeprefix("alpha_")))
+    target = "alpha" if plain.startswith("alpha_") or plain == "silhouette" else "rgb"
+    channel = "rgb_coarse" if plain.startswith("coarse_") else target
+    function = getattr(losses, {"dssim": "ssim"}.get(plain, plain.removeprefix("alpha_").removeprefix("coarse_")))
+
+    def found(image) -> Array:
+        if channel not in image.channels:
+            mend = "draw a FrequencyField with the volume renderer, or leave this loss out"
+            raise SceneError(f"losses.{name}", f"the image has no channel {channel}", mend)
+        return image.channel(channel)
 
     def single(image, batch: Batch) -> Loss:
-        return function(getattr(image, channel), getattr(batch, channel))
+        return function(found(image), getattr(batch, target))
 
     def pyramid(image, batch: Batch) -> Loss:
-        array, side = getattr(image, channel), min(image.alpha.shape[-3:-1])
+        array, side = found(image), min(image.alpha.shape[-3:-1])
         levels = max(min(4, 1 + (side // COARSEST).bit_length() - 1), 1)
-        return losses.multi_scale(array, getattr(batch, channel), function, levels)
+        return losses.multi_scale(array, getattr(batch, target), function, levels)
 
     return single if plain == name else pyramid

@@ -64,6 +64,18 @@ class Optimizer:
             for buffer in kept.values():
                 buffer.ndarray.fill(0.0)
 
+    def rearrange(self, parameter: Parameter, before: int, source: np.ndarray, fresh: np.ndarray) -> None:
+        """After a parameter got other rows: the moments of row i are now those of row source[i] of the `before` rows
+        that there were along its first axis, or 0 where fresh[i]."""
+        index = next(number for number, item in enumerate(self.parameters) if item is parameter)
+        kept = self._kept[index]
+        for name, buffer in kept.items():
+            moments = buffer.ndarray.to_numpy().reshape(before, -1)[source]
+            moments[fresh] = 0
+            shape = self._moment_shape(name, parameter)
+            kept[name] = Buffer(shape)
+            kept[name].ndarray.from_numpy(np.ascontiguousarray(moments.reshape(shape)))
+
     def state(self) -> dict[str, np.ndarray]:
         """Everything but the parameters' values, as numpy arrays by name."""
         state = {"steps": np.array(self.steps), "lr": np.array(float(self.lr))}
@@ -144,6 +156,10 @@ class UniformAdam(Adam):
 
     def begin(self) -> None:
         super().begin()
+        self._peaks = [Buffer((self._parts(p).chunks + 1, 1)) for p in self.parameters]
+
+    def rearrange(self, parameter: Parameter, before: int, source: np.ndarray, fresh: np.ndarray) -> None:
+        super().rearrange(parameter, before, source, fresh)
         self._peaks = [Buffer((self._parts(p).chunks + 1, 1)) for p in self.parameters]
 
     def _move(self, parameter: Parameter, kept: dict[str, Buffer]) -> None:

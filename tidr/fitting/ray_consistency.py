@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tidr.kernels.reduce import split
 from tidr.kernels.voxels import lookup
 from tidr.kernels.voxels import ray_consistency as kernels
 from tidr.renderers.rays import Rays
@@ -20,11 +19,11 @@ from tidr.renderers.voxels_march import GridGradient, March, Scratch
 from tidr.scene.camera import Camera
 from tidr.scene.graph import Scene
 
-from .. import runtime
 from ..array import Array, constant
 from ..buffer import Buffer
 from ..errors import SceneError
 from .tape import Loss, Operation, needs, run, unrecorded
+from .totals import Total
 
 KINDS = {"mask": kernels.MASK, "depth": kernels.DEPTH, "color": kernels.COLOR, "semantics": kernels.CLASSES}
 
@@ -145,14 +144,14 @@ def _costs(march: March, rays: Rays, kind: int, attribute: Array | None, target:
 
 def _mean(costs: Array, weights: Array) -> Array:
     """[1, 1] sum of weights * costs."""
-    total, parts = Array(()), split(costs.rows, runtime.on_cpu())
-    partial = Buffer((parts.chunks, 1))
+    total, terms = Total(costs.rows, 1.0), Buffer((costs.rows,))
 
     def forward() -> None:
-        kernels.weighted_sum(*parts, costs.rows, costs.value, weights.value, partial.ndarray, total.value)
+        kernels.weighted(costs.rows, costs.value, weights.value, terms.ndarray)
+        total.of(terms)
 
     def backward() -> None:
-        kernels.weighted_sum_adjoint(costs.rows, weights.value, total.grad, costs.grad)
+        kernels.weighted_adjoint(costs.rows, weights.value, total.loss.grad, costs.grad)
 
-    run(Operation(forward, backward, [costs], [total], "mean cost"))
-    return total
+    run(Operation(forward, backward, [costs], [total.loss], "mean cost"))
+    return total.loss

@@ -106,9 +106,10 @@ def draw(scene: Scene, renderer: Renderer, views: Views, per_step: int) -> Itera
     for first in range(0, len(views), per_step):
         chosen = range(first, min(first + per_step, len(views)))
         for (height, width), alike in itertools.groupby(chosen, lambda index: views.sizes[index]):
-            with behind(scene, views.background):
+            with behind(scene, views.background, views.hides_environment):
                 image = render(scene, [views.cameras[index] for index in alike], renderer, width, height)
-            yield from zip(image.rgb.numpy(), image.alpha.numpy(), strict=True)
+                rgb, alpha = image.rgb.numpy(), image.alpha.numpy()  # some renderers look behind only now
+            yield from zip(rgb, alpha, strict=True)
 
 
 def turntable(scene: Scene, renderer: Renderer, views: Views) -> bytes:

@@ -1,4 +1,4 @@
-"""What a fit of a grid or field begins from: an even grid, a box around what the masks, or the cameras, look at."""
+"""What a fit of a grid, field or cloud begins from: an even grid, a box around what masks, or cameras, look at."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from tidr.scene.camera import Camera
+from tidr.scene.gaussians import Gaussians
 from tidr.scene.graph import Node, Scene
+from tidr.scene.points import PointCloud
 
 from ..errors import SceneError
 from ..parameter import nearest
@@ -23,7 +25,7 @@ SHARE = 0.5  # of the distance to the nearest camera: half the box where there a
 def begin_box(
     scene: Scene, name: str, start: StartSettings, cameras: Sequence[Camera], masks: Sequence[np.ndarray] | None
 ) -> None:
-    """Move the box of a node's grid or field to where the thing is; what it holds stays.
+    """Move the box of a node's grid or field, or its points or Gaussians, to where the thing is; the rest stays.
 
     The box is the cube that `start` says, or lies around the masks' visual hull, or, without masks, where the cameras
     look. The node keeps its transform.
@@ -32,15 +34,34 @@ def begin_box(
         SceneError: no such node, a node without a box, or a place that cannot be found.
     """
     geometry: Any = _named(scene, name).geometry
-    if not (hasattr(geometry, "lower") and hasattr(geometry, "upper")):
-        raise SceneError(f"fit.start.{name}", "the node has no box", 'give a volume, voxels or a field, or "sphere"')
+    cloud = isinstance(geometry, PointCloud | Gaussians)
+    if not cloud and not (hasattr(geometry, "lower") and hasattr(geometry, "upper")):
+        mend = 'give a volume, voxels, a field, points or gaussians, or "sphere"'
+        raise SceneError(f"fit.start.{name}", "the node has no box", mend)
     if start.centre is not None and start.radius is not None:
         corners = [np.asarray(start.centre) + side * start.radius for side in (-1, 1)]
     else:
         corners = hull_box(cameras, masks) if masks is not None else focus_box(cameras)
     to_object = np.linalg.inv(scene.world_matrices()[name])
     points = np.array(list(itertools.product(*np.transpose(corners)))) @ to_object[:3, :3].T + to_object[:3, 3]
-    geometry.lower, geometry.upper = points.min(0), points.max(0)
+    if cloud:
+        _stretch(geometry, points.min(0), points.max(0))
+    else:
+        geometry.lower, geometry.upper = points.min(0), points.max(0)
+
+
+def _stretch(cloud: PointCloud | Gaussians, lower: np.ndarray, upper: np.ndarray) -> None:
+    """Stretch the box of all points to these corners [3]; sizes grow by the cube root of its volume."""
+    low, high = (corner.astype(np.float64) for corner in cloud.bounds())
+    wide = high > low
+    factors = np.where(wide, (upper - lower) / np.where(wide, high - low, 1.0), 1.0)
+    size = float(np.exp(np.log(factors[wide]).mean())) if wide.any() else 1.0
+    places = cloud.means if isinstance(cloud, Gaussians) else cloud.positions
+    places.set((places.numpy() - (low + high) / 2) * factors + (lower + upper) / 2)
+    if isinstance(cloud, Gaussians):
+        cloud.log_scales.set(cloud.log_scales.numpy() + np.log(size))
+    elif cloud.radii is not None:
+        cloud.radii.set(cloud.radii.numpy() * size)
 
 
 def begin_even(scene: Scene, name: str, start: StartSettings) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tidr.files.cameras import Frame
+from tidr.files.depth import read_depth
 from tidr.files.guard import DEFAULT, Limits
 from tidr.files.image import read_image, resize
 from tidr.files.view_sets import read_split
@@ -35,7 +36,7 @@ class Batch:
 
     Whole views: rgb [B, H, W, 3] over `background` and alpha [B, H, W, 1] of `cameras`. Random pixels: rgb [count, 3]
     and alpha [count, 1] of `pixels` [count * 3], each an index into `cameras`, a row and a column. sizes: (height,
-    width) of each camera's picture.
+    width) of each camera's picture. depth: [B, H, W, 1] of whole views, 0 where not known, where the views have depths.
     """
 
     cameras: Sequence[Camera]
@@ -44,6 +45,7 @@ class Batch:
     background: Colour
     sizes: Sequence[tuple[int, int]]
     pixels: Buffer | None = None
+    depth: Array | None = None
 
 
 class Views:
@@ -55,6 +57,9 @@ class Views:
             whole views cannot.
         background: linear RGB behind the pictures.
         names: for the report; numbers when None.
+        hide_environment: the scene is drawn over `background` even where an environment light stands behind it; always
+            so where a picture has alpha, since it shows nothing of what stands behind.
+        depths: one map [H, W] for each view, along its camera's axis, 0 where not known; or None.
         memory: bytes of pictures that are kept on the device, 2 GiB when None.
         folder: where the file for more than that lies.
 
@@ -70,16 +75,19 @@ class Views:
         names: Sequence[str] | None = None,
         memory: int | None = None,
         folder: Path | None = None,
+        hide_environment: bool = False,
+        depths: Sequence[np.ndarray] | None = None,
     ) -> None:
         self.cameras = list(cameras)
         self.names = list(names) if names is not None else [f"view_{n:03d}" for n in range(len(cameras))]
         red, green, blue = (float(value) for value in background or (0.0, 0.0, 0.0))
         self.background: Colour = (red, green, blue)
-        self.has_alpha = False
+        self.has_alpha, self._hide = False, hide_environment
         self._digest = hashlib.sha256()
         self._store = keep(self._taken(pictures), memory, folder)
-        self.digest = self._digest.hexdigest()
         self.sizes = self._store.sizes
+        self._depths = [] if depths is None else [self._depth(number, one) for number, one in enumerate(depths)]
+        self.digest = self._digest.hexdigest()
         self._batches: dict[tuple, tuple[Array, Array]] = {}
         self._pixels: dict[int, Buffer] = {}
         counts = np.array([height * width for height, width in self.sizes], np.float64)
@@ -102,6 +110,11 @@ class Views:
             raise SceneError("views", f"pictures of unequal sizes ({sizes}) in batches of whole views", mend)
         return self.sizes[0]
 
+    @property
+    def hides_environment(self) -> bool:
+        """Whether a scene that is held against the pictures stands over `background` in place of its environment."""
+        return self._hide or self.has_alpha
+
     def batch(self, indices: Sequence[int], background: Colour | None = None) -> Batch:
         """The chosen views over `background` (their own when None); two batches of one length share their memory."""
         count, (height, width) = len(indices), self.size
@@ -109,7 +122,8 @@ class Views:
         with unrecorded():
             self._store.copy_views(indices, rgb, alpha)
         chosen = [self.cameras[index] for index in indices]
-        return Batch(chosen, rgb, alpha, self._over(background, rgb, alpha), [(height, width)] * count)
+        behind, depth = self._over(background, rgb, alpha), self._stacked(indices) if self._depths else None
+        return Batch(chosen, rgb, alpha, behind, [(height, width)] * count, depth=depth)
 
     def pixels(self, seed: int, step: int, count: int, background: Colour | None = None) -> Batch:
         """`count` random pixels of all views, each equally likely, over `background` (their own when None).
@@ -137,6 +151,22 @@ class Views:
         if shape not in self._batches:
             self._batches[shape] = (Array((*shape, 3), needs_grad=False), Array((*shape, 1), needs_grad=False))
         return self._batches[shape]
+
+    def _depth(self, number: int, depth: np.ndarray) -> Array:
+        """One view's depths on the device."""
+        if depth.shape != self.sizes[number]:
+            (height, width), what = self.sizes[number], f"the depth has shape {depth.shape}"
+            raise SceneError(self.names[number], what, f"give [{height}, {width}], as the picture")
+        self._digest.update(np.asarray(depth, np.float32).tobytes())
+        return Array.of(depth[..., None], needs_grad=False)
+
+    def _stacked(self, indices: Sequence[int]) -> Array:
+        """[B, H, W, 1] depths of the chosen views."""
+        rows, depth = self._depths[0].rows, Array((len(indices), *self.size, 1), needs_grad=False)
+        with unrecorded():
+            for place, index in enumerate(indices):
+                kernels.copy_block(rows, 1, self._depths[index].value, 0, depth.value, place * rows)
+        return depth
 
     def _over(self, background: Colour | None, rgb: Array, alpha: Array) -> Colour:
         """Put another colour behind a batch; the one that is behind it then."""
@@ -182,15 +212,17 @@ def random_background(seed: int, step: int) -> Colour:
 
 
 @contextmanager
-def behind(scene: Scene, background: Colour) -> Iterator[None]:
-    """Inside the block the scene is drawn over this colour."""
-    kept = scene.film.background
+def behind(scene: Scene, background: Colour, hide_environment: bool = False) -> Iterator[None]:
+    """Inside the block the scene is drawn over this colour, or over its environment unless that is hidden."""
+    kept, lights = scene.film.background, scene.lights
     if background != tuple(kept or (0.0, 0.0, 0.0)):
         scene.film.background = background
+    if hide_environment:
+        scene.lights = {name: light for name, light in lights.items() if light is not scene.environment}
     try:
         yield
     finally:
-        scene.film.background = kept
+        scene.film.background, scene.lights = kept, lights
 
 
 def load_views(
@@ -206,9 +238,12 @@ def load_views(
     """
     background = scene.film.background if isinstance(settings.background, str) else settings.background
 
-    def made(cameras: list[Camera], pictures: Iterable[np.ndarray], names: list[str]) -> Views:
+    def made(
+        cameras: list[Camera], pictures: Iterable[np.ndarray], names: list[str], depths: list[np.ndarray] | None = None
+    ) -> Views:
         resized = pictures if settings.resolution is None else (resize(one, *settings.resolution) for one in pictures)
-        return Views(cameras, resized, background, names, folder=folder)
+        hide = settings.background != "film"
+        return Views(cameras, resized, background, names, folder=folder, hide_environment=hide, depths=depths)
 
     def of_frames(frames: Sequence[Frame]) -> Views:
         cameras, pictures = [frame.camera() for frame in frames], (_picture(frame, limits) for frame in frames)
@@ -216,7 +251,13 @@ def load_views(
 
     def of_targets(names: list[str]) -> Views:
         pictures = (read_image(settings.targets[name], limits) for name in names)
-        return made([scene.cameras[name] for name in names], pictures, names)
+        if not settings.depths:
+            return made([scene.cameras[name] for name in names], pictures, names)
+        for name in names:
+            if name not in settings.depths:
+                raise SceneError("fit.depths", f"has none for {name!r}", "give one for every camera of fit.targets")
+        depths = [read_depth(settings.depths[name], settings.metres_per_level, limits) for name in names]
+        return made([scene.cameras[name] for name in names], pictures, names, depths)
 
     if settings.views:
         fitted, held = read_split(settings.views, limits, every=settings.hold_out)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from tidr.kernels.reduce import split
 from tidr.kernels.voxels import losses as kernels
 
-from .. import runtime
 from ..array import Array
 from ..buffer import Buffer
 from ..errors import SceneError
 from .tape import Loss, Operation, run
+from .totals import Total
 
 OFFSET = 2.20727  # -log(1/10) - log(11/10), rounded as published
 
@@ -23,17 +22,17 @@ def opacity_prior(image) -> Loss:
     alpha = image if isinstance(image, Array) else image.alpha
     if alpha.channels != 1 or alpha.rows == 0:
         raise SceneError("opacity_prior", f"got shape {alpha.shape}, expected [..., 1]", "pass an image or its alpha")
-    loss, parts = Array(()), split(alpha.rows, runtime.on_cpu())
-    partial = Buffer((parts.chunks, 1))
+    total, terms = Total(alpha.rows), Buffer((alpha.rows,))
 
     def forward() -> None:
-        kernels.opacity_prior(*parts, alpha.rows, alpha.value, OFFSET, partial.ndarray, loss.value)
+        kernels.opacity_prior(alpha.rows, alpha.value, OFFSET, terms.ndarray)
+        total.of(terms)
 
     def backward() -> None:
-        kernels.opacity_prior_adjoint(alpha.rows, alpha.value, loss.grad, alpha.grad)
+        kernels.opacity_prior_adjoint(alpha.rows, alpha.value, total.loss.grad, alpha.grad)
 
-    run(Operation(forward, backward, [alpha], [loss], "opacity_prior"))
-    return Loss(loss, "opacity_prior")
+    run(Operation(forward, backward, [alpha], [total.loss], "opacity_prior"))
+    return Loss(total.loss, "opacity_prior")
 
 
 def truncated(distances: Array, truncation: float) -> Array:

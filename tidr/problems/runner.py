@@ -27,7 +27,7 @@ from tidr.scene.camera import Camera
 from tidr.scene.graph import Scene
 
 TREATMENTS = ("none", "antialias", "soft")
-FAMILIES = ("shapes", "appearance", "pose", "far", "voxels", "volumes", "topology")
+FAMILIES = ("shapes", "appearance", "pose", "far", "points", "voxels", "volumes", "topology", "depth")
 SIZE = 64
 HOLD, STUCK = 3, 10  # looks at the error: solved when it stays below the threshold, given up when it never moves
 

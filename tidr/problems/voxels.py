@@ -14,7 +14,7 @@ from tidr.scene.voxels import VoxelGrid, cell_centers
 
 from .runner import SIZE, Problem, Task
 
-CELLS, VIEWS = 24, 12
+CELLS, VIEWS = 32, 12  # fine enough for "drc", which empties every cell that a ray beside the ring crosses
 RENDERERS = {method: VoxelRenderer(method=method) for method in ("ptn", "drc", "visual_hull", "absorption", "splat")}
 RENDERERS["neural_volumes"] = VoxelRenderer(method="neural_volumes", samples=48, density_scale=12.0)
 
@@ -69,9 +69,6 @@ PROBLEMS = (
         threshold=5.0,
         build=gathered_ring,
         renderers=RENDERERS,
-        known={
-            "drc": "a ray ends at the surface, and the noise behind it is never seen",
-            "neural_volumes": "a ray that begins opaque has no gradient: the clamp at 1",
-        },
+        known={"neural_volumes": "nearly all rays begin opaque, and those have no gradient: the clamp at 1"},
     ),
 )

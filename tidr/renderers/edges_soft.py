@@ -17,7 +17,7 @@ from tidr.kernels.raster import soft_blend as blend_kernels
 from tidr.kernels.raster import tiles as tiling
 from tidr.scene.graph import Scene
 
-from . import geometry
+from . import background, geometry
 from .entries import Entries, barycentrics, collect, depths, interpolated
 from .mesh_surface import MeshSurface
 from .shading import Shading, unit_normals
@@ -54,9 +54,7 @@ class SoftFrame:
     def makers(self) -> dict[str, Callable[[], Array]]:
         """A function for every channel that this frame can make."""
         made: dict[str, Callable[[], Array]] = {
-            "rgb": lambda: self.to_pixels(
-                Shading(self.scene, MeshSurface(self.entries, self.bary)).colors(), self.scene.film.background
-            ),
+            "rgb": self.rgb,
             "alpha": self.alpha,
             "depth": lambda: self.to_pixels(self.depths),
             "normal": lambda: self.to_pixels(unit_normals(MeshSurface(self.entries, self.bary))),
@@ -72,6 +70,12 @@ class SoftFrame:
                 ),
             )
         return made
+
+    def rgb(self) -> Array:
+        colors = Shading(self.scene, MeshSurface(self.entries, self.bary)).colors()
+        image = self.to_pixels(colors, background.constant_color(self.scene))
+        through = self.weights()[1]
+        return background.before_environment(self.scene, image, lambda: through, self.views.rays, clear=True)
 
     @property
     def bary(self) -> Array:

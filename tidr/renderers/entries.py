@@ -45,11 +45,10 @@ def collect(part: Buffer, target: Array) -> None:
     accumulate.collect(runtime.chunks(), target.rows, target.channels, part.ndarray, target.grad)
 
 
-def project_vertices(world: World, views: Views) -> Array:
-    """[B * V, 4] homogeneous pixels and depth of all packed vertices in all views."""
-    count = world.positions.rows
+def project_points(positions: Array, views: Views) -> Array:
+    """[B * N, 4] homogeneous pixels (column * w, row * w, w) and depth of positions [N, 3], world, in all views."""
+    count, projection = positions.rows, views.projection
     screen = Array((views.count * count, 4))
-    positions, projection = world.positions, views.projection
 
     def forward() -> None:
         project.project(views.count, count, positions.value, projection.value, screen.value)

@@ -7,7 +7,7 @@ import numpy as np
 from tidr import runtime
 from tidr.fitting.tape import unrecorded
 from tidr.kernels.field import BLOCK, frequency
-from tidr.scene.field import DENSITY_LAYERS, FrequencyField, HashField
+from tidr.scene.field import FrequencyField, HashField
 
 from .field_frequency import OFFSET, SCALE, evaluators_of
 from .field_hash import evaluator_of
@@ -44,10 +44,10 @@ def _evaluated(field: HashField | FrequencyField, room: Evaluator, places: np.nd
         room.samples.positions.ndarray.from_numpy(full.reshape(-1))
         if isinstance(field, HashField):
             evaluator_of(field).encode(field, total)
-            room.forward(field.weights, total, DENSITY_LAYERS)
+            room.forward(field.weights, total, network.density_layers)
         else:
             positions = room.samples.positions.ndarray
             frequency.encode(padded, field.octaves, network.encoded[0], network.rows, positions, room.values.ndarray)
-            room.forward(field.fine, total)
+            room.forward(field.fine, total, network.density_layers)
     values = room.values.ndarray.to_numpy()[: padded * network.rows].reshape(-1, network.rows, BLOCK)
     return values[:, network.density].reshape(-1)[:total].astype(np.float64)

@@ -13,7 +13,7 @@ from tidr.buffer import Buffer
 from tidr.fitting.tape import Operation, needs, run, unrecorded
 from tidr.kernels.field import BLOCK, composite, hash_grid, occupancy, samples
 from tidr.kernels.volume import sh
-from tidr.scene.field import DENSITY_LAYERS, HARMONICS, HashField
+from tidr.scene.field import HARMONICS, HashField
 from tidr.scene.graph import Node, Scene
 
 from .field_network import Evaluator, chunks_of, ray_outputs, start_rays
@@ -65,10 +65,10 @@ class HashEvaluator(Evaluator):
             field.table.value, self.values.ndarray, self.features,
         )  # fmt: skip
 
-    def encode_adjoint(self, field: HashField, total: int, to_positions: bool) -> None:
-        """Add to the table's gradient from `to_inputs`; fill `to_positions` where it is wanted."""
+    def encode_adjoint(self, field: HashField, total: int, to_positions: bool, to_table: bool = True) -> None:
+        """From `to_inputs`, where they are wanted, add to the table's gradient and fill `to_positions`."""
         kept, positions = self.network.encoded[1], self.samples.positions.ndarray
-        if needs(field.table):
+        if to_table and needs(field.table):
             scatter = hash_grid.table_adjoint if runtime.on_cpu() else hash_grid.table_adjoint_atomic
             scatter(
                 total, self.depth, kept, self.levels.ndarray, positions, self.to_inputs.ndarray, field.table.grad,
@@ -91,7 +91,7 @@ class HashEvaluator(Evaluator):
                 padded = -(-total // BLOCK) * BLOCK
                 occupancy.cell_centres(RESOLUTION, first, total, padded, self.samples.positions.ndarray)
                 self.encode(field, total)
-                self.forward(field.weights, total, DENSITY_LAYERS)
+                self.forward(field.weights, total, self.network.density_layers)
                 occupancy.mark_occupied(
                     total, self.network.rows, self.network.density, first, threshold, self.values.ndarray,
                     dense.ndarray, composite.EXPONENTIAL,
@@ -121,7 +121,7 @@ class _March:
         self.box = constant([field.lower, field.upper])
         diagonal = float(np.linalg.norm(field.upper - field.lower))
         self.step, self.threshold = diagonal / settings.steps, max(settings.skip or 0.0, CLEAR / (diagonal * scale))
-        self.rgb, self.alpha, self.distance = self.outputs = ray_outputs(self.count)
+        self.outputs = ray_outputs(self.count)
 
     def forward(self) -> None:
         with unrecorded():
@@ -204,8 +204,8 @@ class _March:
         network, lists = self.evaluator.network, self.evaluator.samples
         composite.composite(
             begin, end, 1, network.rows, network.density, self.settings.stop, self.starts.ndarray,
-            lists.times.ndarray, lists.widths.ndarray, self.evaluator.values.ndarray, self.rgb.value,
-            self.alpha.value, self.distance.value, lists.weights.ndarray, composite.EXPONENTIAL,
+            lists.times.ndarray, lists.widths.ndarray, self.evaluator.values.ndarray, *(o.value for o in self.outputs),
+            lists.weights.ndarray, composite.EXPONENTIAL,
         )  # fmt: skip
 
     def _composite_adjoint(self, begin: int, end: int, to_gaps: Buffer) -> None:

@@ -71,27 +71,34 @@ class Evaluator:
         for layer in network.layers[:layers]:
             network_layers.forward_layer(blocks * BLOCK, network.rows, *layer, weights.value, self.values.ndarray)
 
-    def backward(self, weights: Parameter, total: int) -> None:
-        """From `to_outputs` add to the gradient of the weights and fill `to_inputs`."""
+    def backward(self, weights: Parameter, total: int, layers: int | None = None, to_weights: bool = True) -> None:
+        """From `to_outputs` fill `to_inputs` and, with `to_weights`, add to the gradient of the weights.
+
+        layers: as in `forward`; the others' outputs have no gradient then.
+        """
         network, blocks = self.network, -(-total // BLOCK)
+        layers = len(network.layers) if layers is None else layers
         composite.clear_outputs(total, blocks * BLOCK, self.to_outputs.ndarray)
         chunks = runtime.chunks() if runtime.on_cpu() else 16
         part, grads = self._backward()[3:]
         part.ndarray.fill(0.0)
         if runtime.on_cpu():
             kernels.backward(
-                chunks, blocks, len(network.layers), network.rows, network.size, self.plan.ndarray, weights.value,
+                chunks, blocks, layers, network.rows, network.size, self.plan.ndarray, weights.value,
                 self.values.ndarray, *network.encoded, network.density, self.to_outputs.ndarray,
                 self.to_inputs.ndarray, grads.ndarray, part.ndarray,
             )  # fmt: skip
         else:
-            self._backward_layers(chunks, blocks * BLOCK, weights, grads, part)
-        kernels.collect(chunks, network.size, part.ndarray, weights.grad)
+            self._backward_layers(chunks, blocks * BLOCK, layers, weights, grads, part)
+        if to_weights:
+            kernels.collect(chunks, network.size, part.ndarray, weights.grad)
 
-    def _backward_layers(self, chunks: int, count: int, weights: Parameter, grads: Buffer, part: Buffer) -> None:
+    def _backward_layers(
+        self, chunks: int, count: int, layers: int, weights: Parameter, grads: Buffer, part: Buffer
+    ) -> None:
         network, values = self.network, self.values.ndarray
         network_layers.seed_outputs(count, network.rows, network.density, self.to_outputs.ndarray, grads.ndarray)
-        for source, inputs, target, outputs, place, bias, kind in reversed(network.layers):
+        for source, inputs, target, outputs, place, bias, kind in reversed(network.layers[:layers]):
             network_layers.activation_adjoint(count, network.rows, target, outputs, kind, values, grads.ndarray)
             shape = (source, inputs, target, outputs, place)
             network_layers.weights_adjoint(
@@ -133,6 +140,6 @@ def start_rays(count: int, counts: Buffer) -> Buffer:
     return starts
 
 
-def ray_outputs(count: int) -> tuple[Array, Array, Array]:
-    """rgb [n, 3], alpha [n, 1], distance [n, 1]."""
-    return Array((count, 3)), Array((count, 1)), Array((count, 1))
+def ray_outputs(count: int) -> tuple[Array, Array, Array, Array]:
+    """rgb [n, 3]; alpha, distance and spread [n, 1]."""
+    return Array((count, 3)), Array((count, 1)), Array((count, 1)), Array((count, 1))

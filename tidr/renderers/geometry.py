@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -136,22 +137,23 @@ def pack(scene: Scene) -> Pack:
 
 def world(scene: Scene, packed: Pack) -> World:
     """World-space positions, normals, uvs and colours, recorded on the open tape."""
-    matrices = _matrices(scene, packed)
+    matrices = object_to_world(scene, [instance.node for instance in packed.instances])
     positions = Array((max(packed.vertices, 1), 3))
     for instance in packed.instances:
-        _place(instance, matrices, positions)
+        place(instance.vertices(), instance.index, instance.vertex, matrices, positions)
     normals = Array((max(packed.normals, 1), 3))
     if packed.smooth:
         _smooth_normals(packed, positions, normals)
     for instance in packed.instances:
-        if instance.mesh.shading == "file":
-            _place_normals(instance, packed, matrices, normals)
+        own = instance.mesh.normals
+        if instance.mesh.shading == "file" and own is not None:
+            place_normals(own, instance.index, packed.vertices + instance.normal, matrices, normals)
     uvs = Array((max(packed.uvs, 1), 2))
-    _copy(uvs, [(i.mesh.uvs, i.uv) for i in packed.instances if i.mesh.uvs is not None])
+    copy_rows(uvs, [(i.mesh.uvs, i.uv) for i in packed.instances if i.mesh.uvs is not None])
     colors = None
     if packed.has_colors:
         colors = Array((packed.vertices, 3))
-        _copy(colors, [(i.mesh.colors, i.vertex) for i in packed.instances if i.mesh.colors is not None])
+        copy_rows(colors, [(i.mesh.colors, i.vertex) for i in packed.instances if i.mesh.colors is not None])
     return World(packed, positions, normals, uvs, colors)
 
 
@@ -162,23 +164,23 @@ def attribute(packed: Pack, name: str) -> Array:
         known = {key for i in packed.instances for key in i.mesh.attributes}
         raise SceneError(name, "is no vertex attribute of any mesh", nearest(name, known))
     packed_values = Array((packed.vertices, owners[0].mesh.attributes[name].channels))
-    _copy(packed_values, [(i.mesh.attributes[name], i.vertex) for i in owners])
+    copy_rows(packed_values, [(i.mesh.attributes[name], i.vertex) for i in owners])
     return packed_values
 
 
-def _matrices(scene: Scene, packed: Pack) -> Array:
-    """[I, 16] object-to-world matrices; the hierarchy is composed on the host in f64."""
-    matrices = Array((max(len(packed.instances), 1), 16))
+def object_to_world(scene: Scene, nodes: Sequence[Node]) -> Array:
+    """[I, 16] row-major object-to-world matrices of nodes; the hierarchy is composed on the host in f64."""
+    matrices = Array((max(len(nodes), 1), 16))
     inputs = [p for node in scene.ordered_nodes() for p in node.transform_parameters().values()]
 
     def forward() -> None:
         worlds = scene.world_matrices()
-        if packed.instances:
-            matrices.set(np.stack([worlds[i.node.name].reshape(16) for i in packed.instances]))
+        if nodes:
+            matrices.set(np.stack([worlds[node.name].reshape(16) for node in nodes]))
 
     def backward() -> None:
         gradients = matrices.grad_numpy().astype(np.float64).reshape(-1, 4, 4)
-        found = scene.world_adjoint({i.node.name: gradients[i.index] for i in packed.instances})
+        found = scene.world_adjoint({node.name: gradients[index] for index, node in enumerate(nodes)})
         for name, parts in found.items():
             parameters = scene.nodes[name].transform_parameters().values()
             for parameter, part in zip(parameters, parts, strict=True):
@@ -189,9 +191,9 @@ def _matrices(scene: Scene, packed: Pack) -> Array:
     return matrices
 
 
-def _place(instance: Instance, matrices: Array, positions: Array) -> None:
-    vertices, chunks = instance.vertices(), runtime.reduction_chunks()
-    count, index, start = instance.mesh.topology.vertex_count, instance.index, instance.vertex
+def place(vertices: Array, index: int, start: int, matrices: Array, positions: Array) -> None:
+    """Rows of positions from `start` on: vertices [V, 3] taken to the world by the matrix `index`."""
+    count, chunks = vertices.rows, runtime.reduction_chunks()
 
     def forward() -> None:
         kernels.to_world(count, vertices.value, matrices.value, index, start, positions.value)
@@ -211,10 +213,9 @@ def _place(instance: Instance, matrices: Array, positions: Array) -> None:
     run(Operation(forward, backward, [vertices, matrices], [positions], "vertices to world"))
 
 
-def _place_normals(instance: Instance, packed: Pack, matrices: Array, normals: Array) -> None:
-    own, chunks = instance.mesh.normals, runtime.reduction_chunks()
-    assert own is not None
-    index, start = instance.index, packed.vertices + instance.normal
+def place_normals(own: Array, index: int, start: int, matrices: Array, normals: Array) -> None:
+    """Rows of normals from `start` on: own [N, 3] in the world, by the matrix `index`; not of length 1."""
+    chunks = runtime.reduction_chunks()
 
     def forward() -> None:
         kernels.normals_to_world(own.rows, own.value, matrices.value, index, start, normals.value)
@@ -256,7 +257,7 @@ def _smooth_normals(packed: Pack, positions: Array, normals: Array) -> None:
     run(Operation(forward, backward, [positions], [normals], "vertex normals"))
 
 
-def _copy(target: Array, sources: list) -> None:
+def copy_rows(target: Array, sources: list) -> None:
     """Rows of each source to its place in target."""
 
     def forward() -> None:

@@ -57,6 +57,105 @@ class GridField:
         run(Operation(forward, backward, [values], [out], "field gradients"))
         return out
 
+    def find_hits(self, rays: Rays, search: str | None, steps: int) -> Hits:
+        """First change from outside to inside along object-space rays; call it inside `unrecorded`."""
+        found, hit = Buffer((rays.count,)), Buffer((rays.count,), "int")
+        smallest = 0.1 * float(self.grid.spacing.min())
+        uniform = (search or ("uniform" if self.grid.kind == "occupancy" else "sphere")) == "uniform"
+        level_set.find(
+            rays.count, rays.origins.value, rays.directions.value, *self.shape, smallest, steps, uniform, found.ndarray,
+            hit.ndarray,
+        )  # fmt: skip
+        return Hits(rays, found, hit)
+
+    def hit_distances(self, rays: Rays, hits: Hits, mode: int, least: float) -> Array:
+        """[n, 1] ray parameter of every hit, differentiable to the grid and to the rays."""
+        out, values, box = Array((rays.count, 1)), self.values, self.box
+
+        def forward() -> None:
+            level_set.gather_hits(hits.count, hits.ray_of.ndarray, hits.found.ndarray, out.value)
+
+        def backward() -> None:
+            place = (hits.ray_of.ndarray, rays.origins.value, rays.directions.value, values.value, box.value, self.sign)
+            if needs(rays.origins) or needs(rays.directions):
+                level_set.hit_rays_adjoint(
+                    hits.count, *place, mode, least, out.value, out.grad, rays.origins.grad, rays.directions.grad
+                )
+            if needs(values):
+                chunks = runtime.chunks()
+                part = zeroed(chunks * self.cells)
+                level_set.hit_values_adjoint(
+                    chunks, self.cells, hits.count, *place, mode, least, out.value, out.grad, part.ndarray,
+                    not runtime.on_cpu(),
+                )  # fmt: skip
+                accumulate.collect(chunks, self.cells, 1, part.ndarray, values.grad)
+
+        run(Operation(forward, backward, [values, rays.origins, rays.directions], [out], "hits"))
+        return out
+
+    def gradients(self, points: Array, count: int) -> Array:
+        """[n, 3] derivative of the values at the first `count` of points [n, 3]: `node_gradients`, interpolated."""
+        return sampled(self.node_gradients(), points, count, self.box)
+
+    def colors(self, points: Array, rays: Rays, hits: Hits) -> Array | None:
+        """[n, 3] the grid's colour at points [n, 3] of the hits."""
+        color = self.grid.color
+        if color is None:
+            return None
+        return sampled(color, points, hits.count, constant([self.grid.lower, self.grid.upper, color.shape[2::-1]]))
+
+    def lowest_on_rays(self, rays: Rays, steps: int) -> Array:
+        """[n, 1] smallest f along each ray inside the box; the box's diagonal, without gradient, where it misses."""
+        places = RayPlaces(rays.count)
+        flat = 1e-6 if runtime.current().precision == 64 else 1e-3
+
+        def forward(out: Array) -> None:
+            lowest.find(
+                rays.count, steps, rays.origins.value, rays.directions.value, *self.shape, self.diagonal, flat,
+                places.t.ndarray, places.axis.ndarray, places.inside.ndarray, out.value,
+            )  # fmt: skip
+
+        return self._on_rays(rays, places, forward, "lowest")
+
+    def probed_on_rays(self, rays: Rays, hits: Hits, seed: int) -> Array:
+        """[n, 1] f at each ray's hit, and where it has none at a random place in the box; t itself is held fixed."""
+        places = RayPlaces(rays.count)
+
+        def forward(out: Array) -> None:
+            lowest.probe_places(
+                rays.count, seed, rays.origins.value, rays.directions.value, self.box.value, hits.found.ndarray,
+                hits.hit.ndarray, places.t.ndarray, places.axis.ndarray, places.inside.ndarray,
+            )  # fmt: skip
+            lowest.field_on_rays(
+                rays.count, rays.origins.value, rays.directions.value, *self.shape, self.diagonal, places.t.ndarray,
+                places.inside.ndarray, out.value,
+            )  # fmt: skip
+
+        return self._on_rays(rays, places, forward, "probe")
+
+    def _on_rays(self, rays: Rays, places: RayPlaces, forward, name: str) -> Array:
+        out, values, box = Array((rays.count, 1)), self.values, self.box
+        t, axis, inside = places.t.ndarray, places.axis.ndarray, places.inside.ndarray
+
+        def backward() -> None:
+            if needs(rays.origins) or needs(rays.directions):
+                lowest.rays_adjoint(
+                    rays.count, rays.origins.value, rays.directions.value, values.value, box.value, self.sign, t, axis,
+                    inside, out.grad, rays.origins.grad, rays.directions.grad,
+                )  # fmt: skip
+            if needs(values):
+                chunks = runtime.chunks()
+                part = zeroed(chunks * self.cells)
+                lowest.values_adjoint(
+                    chunks, self.cells, rays.count, rays.origins.value, rays.directions.value, box.value, self.sign, t,
+                    inside, out.grad, part.ndarray, not runtime.on_cpu(),
+                )  # fmt: skip
+                accumulate.collect(chunks, self.cells, 1, part.ndarray, values.grad)
+
+        inputs = [values, rays.origins, rays.directions]
+        run(Operation(lambda: forward(out), backward, inputs, [out], name))
+        return out
+
 
 def sampled(values: Array, points: Array, count: int, box: Array) -> Array:
     """[n, C] values [cells, C], trilinear, at the first `count` of points [n, 3], object space."""
@@ -101,43 +200,6 @@ class Hits:
         self.ray_of, self.entry_of_ray = Buffer((rays.count,), "int"), Buffer((rays.count,), "int")
         self.ray_of.ndarray.from_numpy(order)
         self.entry_of_ray.ndarray.from_numpy(entries)
-
-
-def find_hits(field: GridField, rays: Rays, uniform: bool, steps: int) -> Hits:
-    """First change from outside to inside along object-space rays; call it inside `unrecorded`."""
-    found, hit = Buffer((rays.count,)), Buffer((rays.count,), "int")
-    smallest = 0.1 * float(field.grid.spacing.min())
-    level_set.find(
-        rays.count, rays.origins.value, rays.directions.value, *field.shape, smallest, steps, uniform, found.ndarray,
-        hit.ndarray,
-    )  # fmt: skip
-    return Hits(rays, found, hit)
-
-
-def hit_distances(field: GridField, rays: Rays, hits: Hits, mode: int, least: float) -> Array:
-    """[n, 1] ray parameter of every hit, differentiable to the grid and to the rays."""
-    out, values, box = Array((rays.count, 1)), field.values, field.box
-
-    def forward() -> None:
-        level_set.gather_hits(hits.count, hits.ray_of.ndarray, hits.found.ndarray, out.value)
-
-    def backward() -> None:
-        place = (hits.ray_of.ndarray, rays.origins.value, rays.directions.value, values.value, box.value, field.sign)
-        if needs(rays.origins) or needs(rays.directions):
-            level_set.hit_rays_adjoint(
-                hits.count, *place, mode, least, out.value, out.grad, rays.origins.grad, rays.directions.grad
-            )
-        if needs(values):
-            chunks = runtime.chunks()
-            part = zeroed(chunks * field.cells)
-            level_set.hit_values_adjoint(
-                chunks, field.cells, hits.count, *place, mode, least, out.value, out.grad, part.ndarray,
-                not runtime.on_cpu(),
-            )  # fmt: skip
-            accumulate.collect(chunks, field.cells, 1, part.ndarray, values.grad)
-
-    run(Operation(forward, backward, [values, rays.origins, rays.directions], [out], "hits"))
-    return out
 
 
 def hit_points(rays: Rays, hits: Hits, t: Array) -> Array:
@@ -211,61 +273,6 @@ class RayPlaces:
 
     def __init__(self, count: int) -> None:
         self.t, self.axis, self.inside = Buffer((count,)), Buffer((count,), "int"), Buffer((count,), "int")
-
-
-def lowest_on_rays(field: GridField, rays: Rays, steps: int) -> Array:
-    """[n, 1] smallest f along each ray inside the box; the box's diagonal, without gradient, where it misses."""
-    places = RayPlaces(rays.count)
-    flat = 1e-6 if runtime.current().precision == 64 else 1e-3
-
-    def forward(out: Array) -> None:
-        lowest.find(
-            rays.count, steps, rays.origins.value, rays.directions.value, *field.shape, field.diagonal, flat,
-            places.t.ndarray, places.axis.ndarray, places.inside.ndarray, out.value,
-        )  # fmt: skip
-
-    return _on_rays(field, rays, places, forward, "lowest")
-
-
-def probed_on_rays(field: GridField, rays: Rays, hits: Hits, seed: int) -> Array:
-    """[n, 1] f at each ray's hit, and where it has none at a random place in the box; t itself is held fixed."""
-    places = RayPlaces(rays.count)
-
-    def forward(out: Array) -> None:
-        lowest.probe_places(
-            rays.count, seed, rays.origins.value, rays.directions.value, field.box.value, hits.found.ndarray,
-            hits.hit.ndarray, places.t.ndarray, places.axis.ndarray, places.inside.ndarray,
-        )  # fmt: skip
-        lowest.field_on_rays(
-            rays.count, rays.origins.value, rays.directions.value, *field.shape, field.diagonal, places.t.ndarray,
-            places.inside.ndarray, out.value,
-        )  # fmt: skip
-
-    return _on_rays(field, rays, places, forward, "probe")
-
-
-def _on_rays(field: GridField, rays: Rays, places: RayPlaces, forward, name: str) -> Array:
-    out, values, box = Array((rays.count, 1)), field.values, field.box
-    t, axis, inside = places.t.ndarray, places.axis.ndarray, places.inside.ndarray
-
-    def backward() -> None:
-        if needs(rays.origins) or needs(rays.directions):
-            lowest.rays_adjoint(
-                rays.count, rays.origins.value, rays.directions.value, values.value, box.value, field.sign, t, axis,
-                inside, out.grad, rays.origins.grad, rays.directions.grad,
-            )  # fmt: skip
-        if needs(values):
-            chunks = runtime.chunks()
-            part = zeroed(chunks * field.cells)
-            lowest.values_adjoint(
-                chunks, field.cells, rays.count, rays.origins.value, rays.directions.value, box.value, field.sign, t,
-                inside, out.grad, part.ndarray, not runtime.on_cpu(),
-            )  # fmt: skip
-            accumulate.collect(chunks, field.cells, 1, part.ndarray, values.grad)
-
-    inputs = [values, rays.origins, rays.directions]
-    run(Operation(lambda: forward(out), backward, inputs, [out], name))
-    return out
 
 
 def zeroed(size: int) -> Buffer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidr import runtime
 from tidr.array import Array
@@ -11,15 +11,14 @@ from tidr.buffer import Buffer
 from tidr.errors import SceneError
 from tidr.fitting.tape import Operation, needs, run
 from tidr.kernels import accumulate
-from tidr.kernels.implicit import losses as reductions
 from tidr.kernels.implicit import neus as kernels
 from tidr.kernels.reduce import split
-from tidr.scene.graph import Scene
+from tidr.scene.graph import Node, Scene
 from tidr.scene.neus import NeusGrid
 
-from .implicit_field import GridField, zeroed
-from .rays import RayRenderer, Rays
-from .volume_compose import channels
+from .implicit_field import GridField, world_normals, zeroed
+from .rays import RayRenderer, Rays, world_to_object
+from .volume_compose import channels, unit
 from .volume_layers import Layer
 
 
@@ -31,8 +30,10 @@ class NeusRenderer(RayRenderer):
     the paper (its code estimates them from the middle and the slope), and their colour from the middle; the grid's
     colour is shown as it is, white when it has none.
 
-    Channels: rgb, alpha, depth, distance. All of it is differentiated: distances, colours, log_inverse_std, the
-    node's transform and the camera. The backward pass walks each ray again and stores nothing per section.
+    Channels: rgb, alpha, depth, distance, normal (world, outwards: the unit normals at cell centres, from central
+    differences, are interpolated at the middle of each section, weighted like colours, and their sum made unit). All
+    of it is differentiated: distances, colours, log_inverse_std, the node's transform and the camera. The backward
+    pass walks each ray again and stores nothing per section.
 
     What this does not differentiate: nothing along a ray jumps; where the box cuts the solid is no surface.
     """
@@ -50,16 +51,31 @@ class NeusRenderer(RayRenderer):
             raise SceneError("nodes", f"{len(nodes)} hold a NeusGrid", "the NeuS renderer draws exactly one")
         grid = nodes[0].geometry
         assert isinstance(grid, NeusGrid)
-        return channels(_march(grid, rays.to_object(scene, nodes[0]), self.steps), rays, scene.film.background)
+        if grid.color is not None and grid.color.shape[:3] != grid.shape:
+            raise SceneError("neus.color", f"has {grid.color.shape[:3]} cells, expected {grid.shape} as the sdf")
+        field, local = GridField(grid), rays.to_object(scene, nodes[0])
+
+        def normal() -> Array:
+            return _march(field, _normals(scene, nodes[0], field), grid.log_inverse_std, local, self.steps).rgb
+
+        return channels(
+            scene, replace(_march(field, grid.color, grid.log_inverse_std, local, self.steps), normal=normal), rays
+        )
 
 
-def _march(grid: NeusGrid, rays: Rays, steps: int) -> Layer:
-    if grid.color is not None and grid.color.shape[:3] != grid.shape:
-        raise SceneError("neus.color", f"has {grid.color.shape[:3]} cells, expected {grid.shape} as the sdf")
-    field, colored = GridField(grid), grid.color is not None
+def _normals(scene: Scene, node: Node, field: GridField) -> Array:
+    """[cells, 3] unit normals in the world."""
+    views = Array((field.cells, 3), needs_grad=False)
+    views.value.fill(0.0)  # towards no viewer: outwards
+    return unit(world_normals(field.node_gradients(), world_to_object(scene, node), views, field.cells, field.sign))
+
+
+def _march(field: GridField, colors: Array | None, sharpness: Array, rays: Rays, steps: int) -> Layer:
+    """Sums over the sections, of a grid of three channels [cells, 3] or of white."""
+    colored = colors is not None
     layer = Layer(Array((rays.count, 3)), Array((rays.count, 1)), Array((rays.count, 1)))
-    out = (layer.rgb, layer.alpha, layer.distance)
-    values, colors, sharpness = grid.values, grid.color or grid.values, grid.log_inverse_std
+    out, values = (layer.rgb, layer.alpha, layer.distance), field.values
+    colors = values if colors is None else colors
     seen = (rays.origins.value, rays.directions.value, values.value, colors.value, field.box.value, sharpness.value)
 
     def forward() -> None:
@@ -89,7 +105,7 @@ def _march(grid: NeusGrid, rays: Rays, steps: int) -> Layer:
         if colored and needs(colors):
             accumulate.collect(chunks, cells, 3, part_colors.ndarray, colors.grad)
         if needs(sharpness):
-            reductions.total(rays.count, to_sharpness.ndarray, 1.0, *parts, partial.ndarray, loss.ndarray)
+            accumulate.total(rays.count, to_sharpness.ndarray, 1.0, *parts, partial.ndarray, loss.ndarray)
             accumulate.add_rows(1, 1, loss.ndarray, 0, sharpness.grad, 0)
 
     inputs = [values, colors, sharpness, rays.origins, rays.directions]

@@ -15,10 +15,10 @@ from tidr.kernels.raster import find as kernels
 from tidr.scene.camera import Camera
 from tidr.scene.graph import Scene
 
-from . import geometry
+from . import background, geometry
 from .edges_antialias import Antialias
 from .edges_soft import SoftFrame
-from .entries import barycentrics, depths, interpolated, project_vertices
+from .entries import barycentrics, depths, interpolated, project_points
 from .mesh_surface import MeshSurface
 from .renderer import Image
 from .shading import Shading, unit_normals
@@ -73,7 +73,7 @@ class Rasterizer:
         packed = geometry.pack(scene)
         views = Views(cameras, width, height)
         world = geometry.world(scene, packed)
-        screen = project_vertices(world, views)
+        screen = project_points(world.positions, views)
         if self.edges == "soft":
             frame = SoftFrame(self, scene, world, views, screen)
         else:
@@ -118,13 +118,11 @@ class HardFrame:
 
     def rgb(self) -> Array:
         colors = Shading(self.scene, MeshSurface(self.entries, self.bary)).colors()
-        return self._smoothed(self.to_pixels(colors, self.scene.film.background))
+        image = self.to_pixels(colors, background.constant_color(self.scene))
+        return self._smoothed(background.before_environment(self.scene, image, self._coverage, self.views.rays))
 
     def alpha(self) -> Array:
-        out = self._empty(1)
-        with unrecorded():
-            blend_kernels.coverage(out.rows, self.found.pixel_entry.ndarray, out.value)
-        return self._smoothed(out)
+        return self._smoothed(self._coverage())
 
     def ids(self) -> Array:
         out = self._empty(1)
@@ -148,6 +146,12 @@ class HardFrame:
             )
 
         run(Operation(forward, backward, [values], [out], "to pixels"))
+        return out
+
+    def _coverage(self) -> Array:
+        out = self._empty(1)
+        with unrecorded():
+            blend_kernels.coverage(out.rows, self.found.pixel_entry.ndarray, out.value)
         return out
 
     def _smoothed(self, image: Array) -> Array:

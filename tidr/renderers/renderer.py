@@ -36,6 +36,11 @@ class Image:
         self._makers = makers
         self._made: dict[str, Array] = {}
 
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of all channels that this image can make."""
+        return tuple(self._makers)
+
     def channel(self, name: str) -> Array:
         """The named channel or vertex attribute."""
         if name not in self._made:
@@ -107,6 +112,7 @@ _RENDERERS: dict[str, str | type] = {
     "voxels": "voxels.VoxelRenderer",
     "level_set": "level_set.LevelSetRenderer",
     "neus": "neus.NeusRenderer",
+    "points": "points.PointRenderer",
 }
 SUITED = {
     "Mesh": "raster",
@@ -116,6 +122,8 @@ SUITED = {
     "FrequencyField": "volume",
     "VoxelGrid": "voxels",
     "NeusGrid": "neus",
+    "PointCloud": "points",
+    "Gaussians": "points",
 }  # by the name of the geometry's class, so that nothing is imported to find out
 
 

@@ -23,7 +23,7 @@ from tidr.kernels.shading import brdf, lights, shade
 from tidr.kernels.shading.buffer import fill_constant, fill_constant_adjoint, interaction_buffer
 from tidr.parameter import Parameter
 from tidr.scene.graph import Scene
-from tidr.scene.light import AmbientLight, DirectionalLight, Light, PointLight
+from tidr.scene.light import AmbientLight, DirectionalLight, EnvironmentLight, LocalLight, PointLight
 from tidr.scene.material import MATERIAL_TYPES, Material, Slot
 from tidr.scene.texture import Texture
 
@@ -63,7 +63,7 @@ class LightSource:
     value: Parameter
 
     @classmethod
-    def of(cls, light: Light) -> LightSource:
+    def of(cls, light: LocalLight) -> LightSource:
         if isinstance(light, AmbientLight):
             return cls(shade.AMBIENT, None, light.radiance)
         if isinstance(light, DirectionalLight):
@@ -141,7 +141,7 @@ def unit_normals(surface: Surface) -> Array:
 
 
 class Shading:
-    """Colours of a surface under the scene's lights and materials."""
+    """Colours of a surface under the scene's lights and materials; an environment light does not shine on it."""
 
     def __init__(self, scene: Scene, surface: Surface) -> None:
         self.surface = surface
@@ -151,7 +151,8 @@ class Shading:
         self.family_of_material = _uploaded(
             runtime.generation(), tuple(types.index(material.type) for material in self.materials)
         )
-        self.lights = [LightSource.of(light) for light in scene.lights.values()]
+        shining = [light for light in scene.lights.values() if not isinstance(light, EnvironmentLight)]
+        self.lights = [LightSource.of(light) for light in shining]
         self.textures: dict[int, TextureLookup] = {}
         for material in self.materials:
             for source in material.sources.values():

@@ -10,6 +10,8 @@ from tidr.array import Array, constant
 from tidr.fitting.tape import Operation, needs, run
 from tidr.scene.camera import Camera
 
+from .rays import Rays
+
 
 class Views:
     """A batch of cameras at one image size.
@@ -19,7 +21,7 @@ class Views:
     """
 
     def __init__(self, cameras: Sequence[Camera], width: int, height: int) -> None:
-        self.count, self.width, self.height = len(cameras), width, height
+        self.cameras, self.count, self.width, self.height = cameras, len(cameras), width, height
         self.projection, self.eye = Array((self.count, 16)), Array((self.count, 4))
         self.table = constant([(c.kind == "perspective", c.near, c.far) for c in cameras])
         inputs = [parameter for camera in cameras for parameter in camera.parameters().values()]
@@ -39,3 +41,7 @@ class Views:
                         parameter.set_grad(parameter.grad_numpy() + found[name])
 
         run(Operation(forward, backward, inputs, [self.projection, self.eye], "cameras"))
+
+    def rays(self) -> Rays:
+        """Rays through the centres of all pixels."""
+        return Rays.of_cameras(self.cameras, self.width, self.height)

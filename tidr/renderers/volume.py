@@ -26,8 +26,8 @@ class VolumeRenderer(RayRenderer):
     """Marches rays through the volumes and fields of a scene (Mildenhall et al. 2020, "NeRF"; Max 1995).
 
     The part of a ray inside a volume's box is cut into `steps` equal strata with one sample each; with opacities
-    1 - exp(-density * stratum length) they are laid over each other from the front. Channels: rgb over the film's
-    background, alpha, depth (expected, along the camera axis) and distance (along the ray), both 0 where alpha is below
+    1 - exp(-density * stratum length) they are laid over each other from the front. Channels: rgb over what stands
+    behind, alpha, depth (expected, along the camera axis) and distance (along the ray), both 0 where alpha is below
     1e-6, and normal (world, of the density's slope; `Volume` only).
 
     steps: samples per ray and volume. jitter: samples at random places of their strata instead of the middle, chosen
@@ -73,12 +73,12 @@ class VolumeRenderer(RayRenderer):
         """
         found = [(node, maker) for node in scene.ordered_nodes() if (maker := layer_maker(node)) is not None]
         if not found:
-            return volume_compose.channels(_nothing(rays), rays, scene.film.background)
+            return volume_compose.channels(scene, _nothing(rays), rays)
         nodes = [node for node, _ in found]
         locals_ = [rays.to_object(scene, node) for node in nodes]
         layers = [maker(self, scene, node, rays, local) for (node, maker), local in zip(found, locals_, strict=True)]
         layer = volume_compose.joined(nodes, layers, locals_)
-        return volume_compose.channels(layer, rays, scene.film.background)
+        return volume_compose.channels(scene, layer, rays)
 
 
 _FIELDS = {"HashField": "field_hash.hash_layer", "FrequencyField": "field_frequency.frequency_layer"}
@@ -98,7 +98,7 @@ def layer_maker(node: Node) -> LayerMaker | None:
 
 
 def _nothing(rays: Rays) -> Layer:
-    rgb, alpha, distance = (Array((rays.count, channels), needs_grad=False) for channels in (3, 1, 1))
+    rgb, alpha, distance = (Array((rays.count, channels)) for channels in (3, 1, 1))
     for array in (rgb, alpha, distance):
         array.value.fill(0.0)
     return Layer(rgb, alpha, distance)

@@ -10,8 +10,9 @@ from tidr.buffer import Buffer
 from tidr.errors import SceneError
 from tidr.fitting.tape import Operation, needs, run, unrecorded
 from tidr.kernels.volume import compose as kernels
-from tidr.scene.graph import Node
+from tidr.scene.graph import Node, Scene
 
+from . import background
 from .volume_layers import Layer
 
 if TYPE_CHECKING:
@@ -31,9 +32,12 @@ def joined(nodes: Sequence[Node], layers: Sequence[Layer], rays: Sequence[Rays])
     colors = [(layer.rgb, layer.distance) for layer in layers]
     alphas = [layer.alpha for layer in layers]
     rgb, distance, alpha = _over(count, order, colors, alphas)
+    coarse = None
+    if any(layer.coarse is not None for layer in layers):
+        coarse = joined(nodes, [layer.coarse or layer for layer in layers], rays)
     makers = [layer.normal for layer in layers]
     if any(maker is None for maker in makers):
-        return Layer(rgb, alpha, distance)
+        return Layer(rgb, alpha, distance, coarse=coarse)
 
     def normal() -> Array:
         blank = [Array((count, 1)) for _ in layers]
@@ -42,7 +46,7 @@ def joined(nodes: Sequence[Node], layers: Sequence[Layer], rays: Sequence[Rays])
         vectors = [(maker(), zero) for maker, zero in zip(makers, blank, strict=True) if maker is not None]
         return _over(count, order, vectors, alphas)[0]
 
-    return Layer(rgb, alpha, distance, normal)
+    return Layer(rgb, alpha, distance, normal=normal, coarse=coarse)
 
 
 def _order(nodes: Sequence[Node], rays: Sequence[Rays]) -> Buffer:
@@ -108,60 +112,69 @@ def _stack(count: int, start: int, rgb: Array, distance: Array, alpha: Array, va
     run(Operation(forward, backward, [rgb, alpha, distance], [values, stacked], "stack"))
 
 
-def channels(layer: Layer, rays: Rays, background) -> dict[str, Callable[[], Array]]:
-    """Makers of rgb, alpha, depth, distance and, where the layer has one, normal; [*rays.shape, C]."""
+def channels(scene: Scene, layer: Layer, rays: Rays) -> dict[str, Callable[[], Array]]:
+    """Makers of rgb, alpha, depth, distance and, where the layer has them, spread and normal; [*rays.shape, C]."""
+
+    def seen(layer: Layer) -> Array:
+        color = background.constant_color(scene)
+        image = layer.rgb if color is None else before(layer.rgb, layer.alpha, color)
+        return background.before_environment(scene, image, lambda: layer.alpha, lambda: rays)
 
     def shaped(array: Array) -> Array:
         array.shape = (*rays.shape, array.channels)
         return array
 
     makers = {
-        "rgb": lambda: shaped(layer.rgb if background is None else _before(layer, background)),
+        "rgb": lambda: shaped(seen(layer)),
         "alpha": lambda: shaped(layer.alpha),
-        "depth": lambda: shaped(_expected(layer, rays.cosines, True)),
-        "distance": lambda: shaped(_expected(layer, rays.cosines, False)),
+        "depth": lambda: shaped(expected(layer.distance, layer.alpha, rays.cosines)),
+        "distance": lambda: shaped(expected(layer.distance, layer.alpha)),
     }
+    if layer.spread is not None:
+        spread = layer.spread
+        makers["spread"] = lambda: shaped(spread)
     if layer.coarse is not None:
         coarse = layer.coarse
-        makers["rgb_coarse"] = lambda: shaped(coarse.rgb if background is None else _before(coarse, background))
+        makers["rgb_coarse"] = lambda: shaped(seen(coarse))
     if layer.normal is not None:
         make = layer.normal
-        makers["normal"] = lambda: shaped(_unit(make()))
+        makers["normal"] = lambda: shaped(unit(make()))
     return makers
 
 
-def _before(layer: Layer, background) -> Array:
-    """The layer's colour in front of a constant."""
-    count, color = layer.rgb.rows, constant([background])
-    out = Array((count, 3))
+def before(rgb: Array, alpha: Array, behind: tuple[float, float, float]) -> Array:
+    """[n, 3] colour in front of a constant: rgb + (1 - alpha) behind."""
+    count, color, out = rgb.rows, constant([behind]), Array((rgb.rows, 3))
 
     def forward() -> None:
-        kernels.behind(count, layer.rgb.value, layer.alpha.value, color.value, out.value)
+        kernels.behind(count, rgb.value, alpha.value, color.value, out.value)
 
     def backward() -> None:
-        kernels.behind_adjoint(count, color.value, out.grad, layer.rgb.grad, layer.alpha.grad)
+        kernels.behind_adjoint(count, color.value, out.grad, rgb.grad, alpha.grad)
 
-    run(Operation(forward, backward, [layer.rgb, layer.alpha], [out], "background"))
+    run(Operation(forward, backward, [rgb, alpha], [out], "background"))
     return out
 
 
-def _expected(layer: Layer, cosines: Array, along_axis: bool) -> Array:
-    count, out = layer.alpha.rows, Array((layer.alpha.rows, 1))
+def expected(total: Array, alpha: Array, cosines: Array | None = None) -> Array:
+    """[n, 1] total / alpha, 0 where alpha is below 1e-6; times the cosines where given."""
+    count, out, along_axis = alpha.rows, Array((alpha.rows, 1)), cosines is not None
+    along = cosines if cosines is not None else alpha
 
     def forward() -> None:
-        kernels.expected(count, layer.distance.value, layer.alpha.value, cosines.value, out.value, along_axis)
+        kernels.expected(count, total.value, alpha.value, along.value, out.value, along_axis)
 
     def backward() -> None:
         kernels.expected_adjoint(
-            count, layer.distance.value, layer.alpha.value, cosines.value, out.grad, layer.distance.grad,
-            layer.alpha.grad, cosines.grad, along_axis,
+            count, total.value, alpha.value, along.value, out.grad, total.grad, alpha.grad, along.grad, along_axis
         )  # fmt: skip
 
-    run(Operation(forward, backward, [layer.distance, layer.alpha, cosines], [out], "expected distance"))
+    inputs = [total, alpha, *([] if cosines is None else [cosines])]
+    run(Operation(forward, backward, inputs, [out], "expected distance"))
     return out
 
 
-def _unit(vectors: Array) -> Array:
+def unit(vectors: Array) -> Array:
     """Rows divided by their length; 0 where that is 0."""
     count, out = vectors.rows, Array((vectors.rows, 3))
 

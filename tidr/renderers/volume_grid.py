@@ -35,7 +35,7 @@ def grid_layer(settings: VolumeRenderer, scene: Scene, node: Node, world: Rays, 
     run(Operation(walk.forward, walk.backward, inputs, walk.outputs, "march"))
     rgb = walk.rgb if walk.radiance is not None else _tinted(walk.alpha, volume.color)
     to_object = np.linalg.inv(scene.world_matrices()[node.name])[:3, :3]
-    return Layer(rgb, walk.alpha, walk.distance, lambda: walk.normals(to_object))
+    return Layer(rgb, walk.alpha, walk.distance, normal=lambda: walk.normals(to_object))
 
 
 class Packed:

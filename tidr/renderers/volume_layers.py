@@ -23,13 +23,15 @@ class Layer:
     """One volume along n rays, without background; recorded on the open tape. 0 along rays that miss it.
 
     rgb [n, 3] is sum of w_k c_k over the samples, alpha [n, 1] sum of w_k, distance [n, 1] sum of w_k t_k with
-    w_k = T_k (1 - exp(-sigma_k delta_k)). normal, where there is one, makes sum of w_k n_k [n, 3] with unit normals n_k
-    in the world. coarse is the layer of a coarser model of the same volume, which a fit may supervise as well.
+    w_k = T_k (1 - exp(-sigma_k delta_k)). Where there is one, spread [n, 1] is sum over j < k of w_j w_k (t_j - t_k)^2
+    and normal makes sum of w_k n_k [n, 3] with unit normals n_k in the world. coarse is the layer of a coarser model of
+    the same volume, which a fit may supervise as well.
     """
 
     rgb: Array
     alpha: Array
     distance: Array
+    spread: Array | None = None
     normal: Callable[[], Array] | None = None
     coarse: Layer | None = None
 

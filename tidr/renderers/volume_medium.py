@@ -11,7 +11,8 @@ exact for every number of them: to density, albedo, g, lights, node and camera. 
 depends on none of the step counts.
 
 What this does not differentiate: where a ray stops, and light that turns from one side of a face of the box to the
-other. Nothing is attenuated by other objects, and light is scattered once only.
+other. Nothing is attenuated by other objects, and light is scattered once
+only. An environment light is seen through the medium, which does not scatter it.
 
 Henyey and Greenstein 1941 (phase function); Zhang et al. 2019, "A Differential Theory of Radiative Transfer"; marching
 again as in Vicini, Speierer and Jakob 2021, "Path Replay Backpropagation", here for a quadrature.
@@ -30,7 +31,7 @@ from tidr.fitting.tape import Operation, needs, run
 from tidr.kernels import accumulate
 from tidr.kernels.volume import march, march_adjoint, medium, medium_adjoint, medium_light
 from tidr.scene.graph import Node, Scene
-from tidr.scene.light import AmbientLight, DirectionalLight, Light, PointLight
+from tidr.scene.light import AmbientLight, DirectionalLight, EnvironmentLight, LocalLight, PointLight
 from tidr.scene.volume import ACTIVATIONS, Volume
 
 from .volume_grid import grid_layer
@@ -71,10 +72,10 @@ def _sum(a: Array, b: Array) -> Array:
 
 
 class LightTable:
-    """The scene's lights as the kernels take them (see `kernels.volume.medium_light`): kinds, table, metric."""
+    """The lights but an environment as the kernels take them (`kernels.volume.medium_light`): kinds, table, metric."""
 
     def __init__(self, scene: Scene, node: Node) -> None:
-        self.lights = list(scene.lights.values())
+        self.lights = [light for light in scene.lights.values() if not isinstance(light, EnvironmentLight)]
         self.count = len(self.lights)
         self.table, self.metric = Array((max(self.count, 1), 6)), Array((1, 9))
         self.kinds = Buffer((max(self.count, 1),), "int")
@@ -118,13 +119,13 @@ class LightTable:
                 _add(parameter, part)
 
 
-def _kind(light: Light) -> int:
+def _kind(light: LocalLight) -> int:
     if isinstance(light, AmbientLight):
         return medium_light.AMBIENT
     return medium_light.POINT if isinstance(light, PointLight) else medium_light.DIRECTIONAL
 
 
-def _geometry(light: Light) -> np.ndarray:
+def _geometry(light: LocalLight) -> np.ndarray:
     """[4] homogeneous: a point light's position, the unit vector towards a directional one; world."""
     if isinstance(light, PointLight):
         return np.append(light.position.host(), 1.0)
@@ -134,7 +135,7 @@ def _geometry(light: Light) -> np.ndarray:
     return np.zeros(4)
 
 
-def _value(light: Light):
+def _value(light: LocalLight):
     if isinstance(light, AmbientLight):
         return light.radiance
     return light.intensity if isinstance(light, PointLight) else light.irradiance

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from tidr.scene.camera import Camera
 from tidr.scene.graph import Node, Scene
 from tidr.scene.voxels import VoxelGrid
 
+from .background import before_environment, constant_color
 from .level_set import DIFFERENTIATIONS, LevelSetRenderer
 from .rays import RayRenderer, Rays
 from .renderer import Image
@@ -90,7 +92,8 @@ class VoxelRenderer(RayRenderer):
         if self.method == "splat":
             node, grid = find(scene, self.method)
             splats = Splats(self, scene, node, grid, cameras, width, height)
-            return Image(Frame(self, scene, splats, splats.shape).makers())
+            rays = partial(Rays.of_cameras, cameras, width, height)
+            return Image(Frame(self, scene, splats, splats.shape, rays).makers())
         return super().render(scene, cameras, width, height)
 
     def trace(self, scene: Scene, rays: Rays) -> dict[str, Callable[[], Array]]:
@@ -104,19 +107,22 @@ class VoxelRenderer(RayRenderer):
             return LevelSetRenderer(differentiation=self.differentiation).trace(scene, rays)
         node, grid = find(scene, self.method)
         march = March(self, grid, rays.to_object(scene, node))
-        return Frame(self, scene, march, rays.shape, rays.cosines).makers()
+        return Frame(self, scene, march, rays.shape, lambda: rays, rays.cosines).makers()
 
 
 class Frame:
     """One render; a walk along the rays is made when first needed, and shared where it can be.
 
-    cosines [n, 1] takes distances to depths; None where the walk found depths.
+    rays makes the rays through the pixels, in the world. cosines [n, 1] takes distances to depths; None where the walk
+    found depths.
     """
 
     def __init__(
-        self, settings: VoxelRenderer, scene: Scene, march: March | Splats, shape: tuple, cosines: Array | None = None
-    ) -> None:
-        self.settings, self.scene, self.march, self.shape, self.cosines = settings, scene, march, shape, cosines
+        self, settings: VoxelRenderer, scene: Scene, march: March | Splats, shape: tuple, rays: Callable[[], Rays],
+        cosines: Array | None = None,
+    ) -> None:  # fmt: skip
+        self.settings, self.scene, self.march, self.shape = settings, scene, march, shape
+        self.rays, self.cosines = rays, cosines
         self.grid, self.count = march.grid, int(np.prod(shape))
         self._walk: Sums | None = None
 
@@ -134,8 +140,8 @@ class Frame:
         return made
 
     def rgb(self) -> Array:
-        behind = self.scene.film.background
-        return self._shown(self.grid.color, (0.0, 0.0, 0.0) if behind is None else behind)
+        image = self._shown(self.grid.color, constant_color(self.scene) or (0.0, 0.0, 0.0))
+        return before_environment(self.scene, image, lambda: self._any_walk().alpha, self.rays)
 
     def semantics(self) -> Array:
         assert self.grid.semantics is not None

@@ -10,19 +10,26 @@ the camera's near and far are left out.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from tidr import runtime
 from tidr.array import Array, constant
 from tidr.buffer import Buffer
-from tidr.fitting.tape import Operation, needs, run, unrecorded
+from tidr.errors import SceneError
+from tidr.fitting.tape import Operation, needs, recording, run, unrecorded
+from tidr.kernels import accumulate
+from tidr.kernels.reduce import split
 from tidr.kernels.voxels import splat as kernels
+from tidr.kernels.voxels import splat_lists as lists
 from tidr.scene.camera import Camera
 from tidr.scene.graph import Node, Scene
 from tidr.scene.voxels import VoxelGrid
 
+from .sorting import capacity
 from .voxels_march import Sums
 
 
@@ -41,8 +48,7 @@ class Splats:
         self.pixels = self.views * width * height
         self.shape = (self.views, height, width)
         self.splats = self._project(_table(scene, node, grid, cameras, width, height), cameras)
-        with unrecorded():
-            self._find()
+        self._found: Found | None = None
 
     def trace(self, attribute: Array | None = None) -> Sums:
         """Blend all splats; `attribute` [D, H, W, C] is summed where given."""
@@ -50,25 +56,28 @@ class Splats:
         sums = None if attribute is None else Array((self.pixels, attribute.channels))
         shown, channels = (self.grid.values, 0) if attribute is None else (attribute, attribute.channels)
         summed = totals if sums is None else sums
-        lists = (self.order.ndarray, self.start.ndarray, self.entries.ndarray)
-        common = (self.count, self.height, self.width, self.pixels, self.splats.value, *lists)
+        found = self._find()
+        seen = (found.start.ndarray, found.entries.ndarray)
         content = (self.grid.values.value, self.scale, shown.value, channels)
 
         def forward() -> None:
-            kernels.blend(*common, *content, alpha.value, totals.value, summed.value)
+            kernels.blend(
+                self.count, self.height, self.width, self.pixels, self.splats.value, *seen, *content, alpha.value,
+                totals.value, summed.value,
+            )  # fmt: skip
 
         def backward() -> None:
-            to_opacity, weights = Buffer((self.capacity,)), Buffer((self.capacity,))
-            to_splats = Buffer((self.views * self.count, 4))
-            per_entry = (to_opacity.ndarray, weights.ndarray)
-            kernels.blend_adjoint(*common, *content, alpha.grad, totals.grad, summed.grad, *per_entry)
-            kernels.gather(
-                self.views, self.count, self.height, self.width, self.splats.value, self.rank.ndarray, *lists[1:],
-                self.grid.values.value, self.scale, channels, totals.grad, summed.grad, *per_entry,
-                self.grid.values.grad, shown.grad, to_splats.ndarray,
-            )  # fmt: skip
-            if needs(self.splats):
-                self.splats.set_grad(self.splats.grad_numpy() + np.pad(to_splats.ndarray.to_numpy(), ((0, 0), (0, 1))))
+            to_opacity, weights = Buffer((found.slots,)), Buffer((found.slots,))
+            slots = (found.slot_start.ndarray, to_opacity.ndarray, weights.ndarray)
+            places = (found.box.ndarray, found.row_start.ndarray, found.spans.ndarray, slots[0])
+            given = (totals.grad, summed.grad)
+            for view in range(self.views):
+                size = (view, self.count, self.height, self.width, self.splats.value)
+                kernels.blend_adjoint(*size, *seen, *content, alpha.grad, *given, places[0], *slots)
+                kernels.gather(
+                    *size, *places, self.grid.values.value, self.scale, channels, *given, *slots[1:],
+                    self.grid.values.grad, shown.grad, self.splats.grad,
+                )  # fmt: skip
 
         inputs = [self.grid.values, self.splats, *([attribute] if attribute is not None else [])]
         outputs = [array for array in (alpha, totals, sums) if array is not None]
@@ -85,69 +94,97 @@ class Splats:
             kernels.project(self.views, self.count, table.value, limits.value, box.value, splats.value)
 
         def backward() -> None:
-            centers = np.append(grid.centers().reshape(-1, 3), np.ones((self.count, 1)), 1)
-            held = splats.numpy().astype(np.float64).reshape(self.views, self.count, 5)
-            given = splats.grad_numpy().astype(np.float64).reshape(self.views, self.count, 5)
-            found = table.grad_numpy().astype(np.float64)
-            for view, (seen, grad, row) in enumerate(zip(held, given, table.numpy(), strict=True)):
-                found[view] += _project_adjoint(centers, seen, grad, row.astype(np.float64))
-            table.set_grad(found)
+            chunks = split(self.count, runtime.on_cpu())
+            part = Buffer((chunks.chunks * self.views * 17,))
+            seen = (table.value, box.value, splats.value, splats.grad)
+            kernels.project_adjoint(*chunks, self.views, self.count, *seen, part.ndarray)
+            accumulate.collect(chunks.chunks, self.views, 17, part.ndarray, table.grad)
 
         run(Operation(forward, backward, [table], [splats], "project voxels"))
         return splats
 
-    def _find(self) -> None:
-        """Order voxels by depth and list those over every pixel."""
-        splats = self.splats.numpy().reshape(self.views, self.count, 5)
-        order = np.argsort(splats[:, :, 2], axis=1, kind="stable").astype(np.int32)
-        rank = np.empty_like(order)
-        np.put_along_axis(rank, order, np.arange(self.count, dtype=np.int32)[None], axis=1)
-        self.order, self.rank = _uploaded(order), _uploaded(rank)
-        counts = Buffer((self.pixels,), "int")
-        size = (self.views, self.count, self.height, self.width)
-        sorted_splats = np.take_along_axis(splats, order[:, :, None], axis=1)
-        lines = [_uploaded(array) for array in _lines(sorted_splats.astype(np.float64), self.height)]
-        seen = (self.splats.value, self.order.ndarray, *(buffer.ndarray for buffer in lines))
-        kernels.count(*size, *seen, counts.ndarray)
-        start = np.concatenate([[0], np.cumsum(counts.ndarray.to_numpy(), dtype=np.int64)])
-        self.start = _uploaded(start.astype(np.int32))
-        self.capacity = 1 << int(np.ceil(np.log2(max(start[-1], 1024))))  # so that a fit's buffers keep their size
-        self.entries = Buffer((self.capacity,), "int")
-        kernels.fill(*size, *seen, self.start.ndarray, counts.ndarray, self.entries.ndarray)
+    def _find(self) -> Found:
+        """What lies over every pixel; on a tape that counts empty voxels, which have gradients."""
+        whole = recording()
+        if self._found is None or (whole and not self._found.whole):
+            with unrecorded():
+                self._found = Found(self, whole)
+        return self._found
 
 
-def _lines(splats: np.ndarray, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each row of pixels of each view, the splats [B, n, 5] that may touch it, ascending: starts, and indices."""
-    starts, found = [np.zeros(1, np.int64)], []
-    for view in splats:
-        reach = np.sqrt(10 * (view[:, 3] / 6 + 1 / 12)) + 1e-2  # a little more than the kernels', which decide
-        top = np.clip(np.ceil(view[:, 1] - reach - 0.5), 0, height).astype(np.int64)
-        bottom = np.clip(np.floor(view[:, 1] + reach - 0.5), -1, height - 1).astype(np.int64)
-        counts = np.where(view[:, 4] > 0, np.maximum(bottom - top + 1, 0), 0)
-        index = np.repeat(np.arange(len(view), dtype=np.int32), counts)
-        within = np.arange(len(index)) - np.repeat(np.cumsum(counts) - counts, counts)
-        rows = np.repeat(top, counts) + within
-        kind = np.uint16 if height <= 1 << 16 else np.int64  # numpy sorts 16 bits by radix
-        found.append(index[np.argsort(rows.astype(kind), kind="stable")])
-        starts.append(starts[-1][-1] + np.cumsum(np.bincount(rows, minlength=height)))
-    return np.concatenate(starts).astype(np.int32), np.concatenate(found)
+class Found:
+    """The lists of `kernels/voxels/splat_lists.py`, of all voxels (`whole`) or of those that are not empty."""
+
+    def __init__(self, frame: Splats, whole: bool) -> None:
+        self.whole = whole
+        items = frame.views * frame.count
+        depth, self.box = Buffer((items,)), Buffer((4 * items,), "int")
+        lists.boxes(
+            items, frame.count, frame.height, frame.width, frame.splats.value, frame.grid.values.value, int(whole),
+            depth.ndarray, self.box.ndarray,
+        )  # fmt: skip
+        box = self.box.ndarray.to_numpy()[: 4 * items].reshape(items, 4)
+        rows = _starts(box[:, 1])
+        slots = np.stack([_starts(areas) for areas in (box[:, 1] * box[:, 3]).reshape(frame.views, -1)])
+        self.row_start, self.slot_start = _uploaded(rows[:-1]), _uploaded(slots[:, :-1].reshape(-1))
+        self.slots, self.spans = capacity(slots[:, -1].max()), Buffer((2 * capacity(rows[-1]),), "int")
+        drawn, view_start = _near_to_far(depth.ndarray.to_numpy()[:items], box[:, 1] > 0, frame.views)
+        self._fill(frame, drawn, view_start, Buffer((capacity(rows[-1]),), "int"))
+
+    def _fill(self, frame: Splats, drawn: np.ndarray, view_start: np.ndarray, lines: Buffer) -> None:
+        """Make spans, lines and entries of the splats `drawn`."""
+        views, height, width = frame.shape
+        order = _uploaded(drawn, views * frame.count)
+        spread = split(int(np.diff(view_start).max()), runtime.on_cpu(), views)
+        shape = (spread.chunks, views * height)
+        box, row_start, spans = self.box.ndarray, self.row_start.ndarray, self.spans.ndarray
+        lists.row_spans(len(drawn), width, frame.splats.value, order.ndarray, box, row_start, spans)
+        cursor = Buffer((shape[0] * shape[1],), "int")
+        views_at = _uploaded(view_start)
+        sorting = (views, height, spread.chunks, spread.size, views_at.ndarray, order.ndarray, box, cursor.ndarray)
+        lists.lines(*sorting, lines.ndarray, False)
+        starts = _starts(cursor.ndarray.to_numpy()[: shape[0] * shape[1]].reshape(shape).T)
+        cursor.ndarray.from_numpy(np.ascontiguousarray(starts[:-1].reshape(shape[::-1]).T).reshape(-1))
+        line_start = _uploaded(starts[:: shape[0]])
+        lists.lines(*sorting, lines.ndarray, True)
+        counts = Buffer((frame.pixels,), "int")
+        seen = (views, height, width, line_start.ndarray, lines.ndarray, box, row_start, spans)
+        lists.count(*seen, counts.ndarray)
+        start = _starts(counts.ndarray.to_numpy()[: frame.pixels])
+        self.start, self.entries = _uploaded(start), Buffer((capacity(start[-1]),), "int")
+        lists.fill(*seen, self.start.ndarray, counts.ndarray, self.entries.ndarray)
 
 
-def _uploaded(array: np.ndarray) -> Buffer:
-    buffer = Buffer((array.size,), "int")
+def _starts(counts: np.ndarray) -> np.ndarray:
+    """[size + 1] sums of the counts before each, and of all."""
+    sums = np.zeros(counts.size + 1, np.int64)
+    np.cumsum(counts, out=sums[1:])
+    if sums[-1] >= 1 << 30:
+        mend = "draw fewer views at once, a smaller picture or a coarser grid"
+        raise SceneError("renderer.method", f"splats cover {sums[-1]} pixels, the limit is 2^30", mend)
+    return sums.astype(np.int32)
+
+
+def _near_to_far(depth: np.ndarray, shown: np.ndarray, views: int) -> tuple[np.ndarray, np.ndarray]:
+    """Splats that are shown, each view's by depth (above 0) and then by number; and where each view's begin."""
+    found, count = [], len(depth) // views
+    for view in range(views):
+        items = np.flatnonzero(shown[view * count : (view + 1) * count]) + view * count
+        digits = depth[items].view(np.uint16).reshape(len(items), depth.itemsize // 2)  # numpy sorts 16 bits by radix
+        order = np.arange(len(items))
+        for place in range(digits.shape[1]) if sys.byteorder == "little" else reversed(range(digits.shape[1])):
+            order = order[np.argsort(digits[order, place], kind="stable")]
+        found.append(items[order])
+    view_start = np.concatenate([[0], np.cumsum([len(items) for items in found])])
+    return np.concatenate(found).astype(np.int32), view_start.astype(np.int32)
+
+
+def _uploaded(array: np.ndarray, size: int = 0) -> Buffer:
+    """The numbers on the device, in a buffer of `size` if that is more."""
+    buffer = Buffer((max(array.size, size),), "int")
     if array.size:
-        buffer.ndarray.from_numpy(array.reshape(-1))
+        buffer.ndarray.from_numpy(np.pad(array, (0, max(size - array.size, 0))))
     return buffer
-
-
-def _project_adjoint(centers: np.ndarray, splats: np.ndarray, grad: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Gradient [17] of one view's row of the table."""
-    valid = splats[:, 4] > 0
-    w = np.where(valid, centers @ row[8:12], 1.0)
-    g = np.where(valid[:, None], grad, 0.0)
-    to_w = -(g[:, 0] * splats[:, 0] + g[:, 1] * splats[:, 1] + 2 * g[:, 3] * splats[:, 3]) / w
-    to_clip = np.stack([g[:, 0] / w, g[:, 1] / w, to_w, g[:, 2]])
-    return np.append((to_clip @ centers).reshape(-1), (g[:, 3] / w**2).sum())
 
 
 def _table(

@@ -14,6 +14,7 @@ from .transform import (
     quaternion_from_rotation,
     rotation_adjoint,
     rotation_from_quaternion,
+    sphere_directions,
 )
 
 
@@ -236,11 +237,5 @@ def orbit(count: int, radius: float, target=(0, 0, 0), *, elevation_degrees=20.0
 
 def sphere_views(count: int, radius: float, target=(0, 0, 0), *, turn_degrees=0.0, **options) -> list[Camera]:
     """`count` cameras spread evenly over a sphere around `target`, looking at it (a Fibonacci lattice)."""
-    cameras = []
-    for k in range(count):
-        y = 1 - 2 * (k + 0.5) / count
-        azimuth = np.pi * (1 + 5**0.5) * k + np.radians(turn_degrees)
-        ring = np.sqrt(1 - y * y)
-        offset = np.array([ring * np.sin(azimuth), y, ring * np.cos(azimuth)])
-        cameras.append(Camera.look_at(np.asarray(target) + radius * offset, target, **options))
-    return cameras
+    places = np.asarray(target) + radius * sphere_directions(count, np.radians(turn_degrees))
+    return [Camera.look_at(place, target, **options) for place in places]

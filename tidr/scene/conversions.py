@@ -64,18 +64,26 @@ def tetrahedralize(source, resolution=32, lower=None, upper=None, margin: float 
 def sample_surface(mesh, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Points [count, 3] spread evenly over a mesh's area, and the unit normals [count, 3] of their triangles."""
     vertices, faces = _triangles(mesh)
+    chosen, weights = surface_places(mesh, count, seed)
+    a, b, c = (vertices[faces[chosen, k]] for k in range(3))
+    normals = np.cross(b - a, c - a)
+    points = weights[:, :1] * a + weights[:, 1:2] * b + weights[:, 2:] * c
+    return points, normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-300)
+
+
+def surface_places(mesh, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Random places spread evenly over a mesh's area: triangles [count], and weights [count, 3] of their corners."""
+    vertices, faces = _triangles(mesh)
     if count < 1:
         raise SceneError("sample_surface.count", f"is {count}", "give at least 1")
     a, b, c = (vertices[faces[:, k]] for k in range(3))
-    normals = np.cross(b - a, c - a)
-    area = np.linalg.norm(normals, axis=1)
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
     if not area.sum() > 0:
         raise SceneError("sample_surface", "the mesh has no area")
     rng = np.random.default_rng(seed)
     chosen = np.searchsorted(np.cumsum(area), rng.random(count) * area.sum(), side="right").clip(0, len(faces) - 1)
     u, v = np.sqrt(rng.random((count, 1))), rng.random((count, 1))
-    points = (1 - u) * a[chosen] + u * (1 - v) * b[chosen] + u * v * c[chosen]
-    return points, normals[chosen] / np.maximum(area[chosen, None], 1e-300)
+    return chosen, np.concatenate([1 - u, u * (1 - v), u * v], 1)
 
 
 def points_to_grid(points, normals, resolution=64, lower=None, upper=None, margin: float = 0.1) -> VoxelGrid:

@@ -13,7 +13,6 @@ from tidr.kernels.field.network import LINEAR, RELU, SIGMOID
 from tidr.parameter import Parameter
 
 HARMONICS = 16
-DENSITY_LAYERS = 2  # of a hash field: those that make its density
 LARGEST = 1 << 28  # entries of a table, so that 32-bit indices do not overflow
 SKIP = 4  # the layer of NeRF whose output is joined by the encoding
 
@@ -32,6 +31,11 @@ class Network:
     directions: int
     layers: list[tuple[int, int, int, int, int, int, int]] = field(default_factory=list)
     size: int = 0
+
+    @property
+    def density_layers(self) -> int:
+        """How many layers, from the first on, make the density."""
+        return 1 + next(k for k, layer in enumerate(self.layers) if layer[2] <= self.density < layer[2] + layer[3])
 
     def add(self, source: int, inputs: int, target: int, outputs: int, activation: int, bias: bool = False) -> None:
         """A layer from rows source .. source + inputs - 1 to target .. target + outputs - 1."""

@@ -11,7 +11,7 @@ from tidr.errors import SceneError
 from tidr.parameter import Constraint, Parameter, Parameters, nearest
 
 from .camera import Camera
-from .light import Light
+from .light import EnvironmentLight, Light
 from .material import Material
 from .mesh import Mesh
 from .transform import compose, compose_adjoint
@@ -21,7 +21,10 @@ MAX_DEPTH = 64
 
 @dataclass
 class Film:
-    """Default image size in pixels and the linear RGB behind everything (None: transparent black)."""
+    """Default image size in pixels and the linear RGB behind everything (None: transparent black).
+
+    An environment light stands there in its place.
+    """
 
     width: int = 512
     height: int = 512
@@ -124,10 +127,17 @@ class Scene:
         return self._add(self.cameras, name, camera)
 
     def add_light(self, name: str, light: Light) -> Light:
+        if isinstance(light, EnvironmentLight) and self.environment is not None:
+            raise SceneError(name, "is the second environment light", "a scene has at most one")
         return self._add(self.lights, name, light)
 
     def add_material(self, name: str, material: Material) -> Material:
         return self._add(self.materials, name, material)
+
+    @property
+    def environment(self) -> EnvironmentLight | None:
+        """The light that stands behind everything, if there is one."""
+        return next((light for light in self.lights.values() if isinstance(light, EnvironmentLight)), None)
 
     def __getitem__(self, name: str) -> Any:
         for kind in self._kinds():

@@ -1,4 +1,4 @@
-"""Lights: ambient, directional and point, radiometric, RGB."""
+"""Lights: ambient, directional, point and environment, radiometric, RGB."""
 
 from __future__ import annotations
 
@@ -53,4 +53,47 @@ class PointLight:
         return {"position": self.position, "intensity": self.intensity}
 
 
-Light = AmbientLight | DirectionalLight | PointLight
+class EnvironmentLight:
+    """What stands infinitely far away all around the scene, behind everything, in place of the film's background.
+
+    radiance: W / (m^2 sr), linear, not negative: a number or RGB [3] for the same everywhere, or a latitude-longitude
+        (equirectangular) picture [H, W, 3]. Row 0 is straight up (+Y) and rows go down to -Y; the centre column looks
+        along -Z and columns grow to the right, towards +X, as seen from inside. Texel centres lie at +0.5; look-ups are
+        bilinear, wrap around in longitude and are clamped at the poles.
+    rotation: radians about +Y, a number, by the right-hand rule: a positive one moves the picture to the left.
+
+    Programs agree on everything but where the centre column looks: Mitsuba's looks along +Z (rotation pi makes it the
+    same), Blender's along its +X, which is +X here once a file is turned to Y-up (rotation -pi / 2).
+
+    It is seen directly only: surfaces and media are lit by the other lights alone, depth and alpha do not know it. A
+    scene has at most one.
+
+    What this does not differentiate: the kinks of bilinear look-ups at texel centres; slopes towards the camera and the
+    rotation are those between them. A picture finer than the camera's pixels is not averaged over them.
+
+    Raises:
+        SceneError: another shape; negative radiance, or radiance or rotation that is not finite.
+    """
+
+    def __init__(self, radiance, rotation: float = 0.0) -> None:
+        array = np.asarray(radiance, np.float64)
+        if array.ndim < 2:
+            array = rgb(array, "radiance")
+        elif array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+            raise SceneError("environment", f"radiance has shape {array.shape}, expected a number, RGB or [H, W, 3]")
+        bad = ~(np.isfinite(array) & (array >= 0))
+        if bad.any():
+            where = tuple(int(i) for i in np.argwhere(bad)[0])
+            what = f"radiance is {array[where]} at index {where}"
+            raise SceneError("environment", what, "give finite numbers of 0 or more")
+        if np.ndim(rotation) != 0 or not np.isfinite(rotation):
+            raise SceneError("environment", f"rotation is {rotation}", "give one finite angle in radians")
+        self.radiance = Parameter(array, BRIGHT)
+        self.rotation = Parameter(rotation)
+
+    def parameters(self) -> dict[str, Parameter]:
+        return {"radiance": self.radiance, "rotation": self.rotation}
+
+
+LocalLight = AmbientLight | DirectionalLight | PointLight  # those that shine on surfaces and media
+Light = LocalLight | EnvironmentLight

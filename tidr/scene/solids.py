@@ -5,12 +5,37 @@ from __future__ import annotations
 import numpy as np
 
 
-def largest_solid(inside: np.ndarray) -> np.ndarray:
+def largest_solid(inside: np.ndarray, gap: int = 2) -> np.ndarray:
     """The largest connected part (by faces) of cells [D, H, W], together with every hollow that it closes in.
 
     What pictures cannot show, the inside of a thing, is whatever the fit left there; from outside it makes no
-    difference. All False where nothing is inside.
+    difference. Holes in its shell that are up to 2 * `gap` cells wide are closed first. All False where nothing is
+    inside.
     """
+    part = _largest(inside)
+    closed = np.pad(part, gap + 1)
+    for _ in range(gap):
+        closed = _grown(closed)
+    closed = ~_connected(~closed, 0)
+    for _ in range(gap):
+        closed = ~_grown(~closed)
+    inner = slice(gap + 1, -gap - 1)
+    return part | closed[inner, inner, inner]
+
+
+def _grown(cells: np.ndarray) -> np.ndarray:
+    """Cells and their neighbours over faces."""
+    grown = cells.copy()
+    for axis in range(3):
+        ahead, behind = [slice(None)] * 3, [slice(None)] * 3
+        ahead[axis], behind[axis] = slice(1, None), slice(None, -1)
+        grown[tuple(ahead)] |= cells[tuple(behind)]
+        grown[tuple(behind)] |= cells[tuple(ahead)]
+    return grown
+
+
+def _largest(inside: np.ndarray) -> np.ndarray:
+    """The largest part of cells that hang together."""
     padded = np.pad(inside, 1)
     rest, best = padded.copy(), np.zeros_like(padded)
     while rest.any() and rest.sum() > best.sum():
@@ -18,7 +43,7 @@ def largest_solid(inside: np.ndarray) -> np.ndarray:
         rest &= ~part
         if part.sum() > best.sum():
             best = part
-    return ~_connected(~best, 0)[1:-1, 1:-1, 1:-1]
+    return best[1:-1, 1:-1, 1:-1]
 
 
 def _connected(cells: np.ndarray, first: int) -> np.ndarray:

@@ -103,3 +103,11 @@ def look_at_rotation(position, target, up, where: str) -> np.ndarray:
         raise SceneError(where, f"up {tuple(up)} is parallel to the viewing direction", "choose another up")
     right /= np.linalg.norm(right)
     return np.stack([right, np.cross(back, right), back], axis=1)
+
+
+def sphere_directions(count: int, turn: float = 0.0) -> np.ndarray:
+    """[count, 3] unit vectors spread evenly (a Fibonacci lattice), from +y to -y, all turned about y by an angle."""
+    k = np.arange(count)
+    y = 1 - 2 * (k + 0.5) / count
+    azimuth, ring = np.pi * (1 + 5**0.5) * k + turn, np.sqrt(1 - y * y)
+    return np.stack([ring * np.sin(azimuth), y, ring * np.cos(azimuth)], 1)

@@ -1,0 +1,51 @@
+"""Pictures of a subject from all around, for the scripts that make the bundled sets of views."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import tidr
+from tidr.files.image import write_image
+
+DISTANCE, FOV_Y_DEGREES = 3.2, 40.0
+
+
+def write_views(
+    folder: Path, draw: Callable[[tidr.Camera], np.ndarray], size: int, fit_views: int, kept_out: int
+) -> None:
+    """Write a picture for every camera, and one transforms.json of all.
+
+    draw: makes [size, size, 4], straight linear RGB and alpha, of what a camera sees. The views to fit and those kept
+    out (split "train" and "test") are each spread over a sphere around the origin.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    options = {"fov_y_degrees": FOV_Y_DEGREES, "width": size, "height": size}
+    groups = (
+        ("train", tidr.sphere_views(fit_views, DISTANCE, **options)),
+        ("test", tidr.sphere_views(kept_out, DISTANCE, turn_degrees=77.0, **options)),
+    )
+    frames = []
+    for split, cameras in groups:
+        for index, camera in enumerate(cameras):
+            name = f"{split}_{index:02d}.png"
+            write_image(folder / name, draw(camera))
+            matrix = np.round(camera.camera_to_world, 9).tolist()
+            frames.append({"file_path": name, "split": split, "transform_matrix": matrix})
+    table = {"camera_angle_x": float(np.radians(FOV_Y_DEGREES)), "w": size, "h": size, "frames": frames}
+    (folder / "transforms.json").write_text(json.dumps(table, indent=1) + "\n")
+
+
+def averaged(pixels: np.ndarray, factor: int) -> np.ndarray:
+    """[H, W, C] in f64 from [H * factor, W * factor, C]."""
+    rows, columns, channels = pixels.shape
+    return pixels.astype(np.float64).reshape(rows // factor, factor, columns // factor, factor, channels).mean((1, 3))
+
+
+def straight(image: tidr.Image, factor: int) -> np.ndarray:
+    """[H, W, 4] straight linear RGB and alpha, of an image on black that was drawn `factor` times as large."""
+    rgb, alpha = averaged(image.rgb.numpy(), factor), averaged(image.alpha.numpy(), factor)
+    return np.concatenate([rgb / np.maximum(alpha, 1e-6), alpha], -1)

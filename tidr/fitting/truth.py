@@ -1,0 +1,42 @@
+"""How far fitted parameters are from what they really are, where the settings say it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tidr.scene.graph import Scene
+from tidr.scene.transform import rotation_from_quaternion
+
+from ..errors import SceneError
+
+
+def how_far(scene: Scene, truth: Mapping[str, Sequence[float]]) -> dict[str, dict]:
+    """{path: {"error": number, "unit": name}} for every parameter named.
+
+    Rotations (quaternions) are the angle between the two in degrees; everything else is the Euclidean distance, in the
+    parameter's own unit, "".
+
+    Raises:
+        SceneError: no such parameter, or a value of another size.
+    """
+    found = {}
+    for path, wanted in truth.items():
+        parameter = scene.parameters(path)[path]
+        value, right = parameter.numpy().astype(np.float64).ravel(), np.asarray(wanted, np.float64)
+        if value.shape != right.shape or not np.isfinite(right).all():
+            what = f"has {right.size} numbers, the parameter {value.size}"
+            raise SceneError(f"fit.truth.{path}", what, "give a list of as many finite numbers")
+        if path.endswith(".rotation") and value.size == 4:
+            found[path] = {"error": _degrees(value, right), "unit": "degrees"}
+        else:
+            found[path] = {"error": float(np.linalg.norm(value - right)), "unit": ""}
+    return found
+
+
+def _degrees(one: np.ndarray, other: np.ndarray) -> float:
+    between = rotation_from_quaternion(one) @ rotation_from_quaternion(other).T
+    # The skew part tells small angles, of which the trace knows nothing in rounded numbers.
+    sine = np.linalg.norm([between[2, 1] - between[1, 2], between[0, 2] - between[2, 0], between[1, 0] - between[0, 1]])
+    return float(np.degrees(np.arctan2(sine / 2, (np.trace(between) - 1) / 2)))
