@@ -94,10 +94,14 @@ def write_scene(scene: Scene, path: str | Path) -> None:
         text = tomli_w.dumps({key: value for key, value in tables.items() if value})
     except (TypeError, ValueError) as error:
         raise FileError(path, f"the scene cannot be written: {error}") from error
+    _write_all(files)
+    write_files({path: _NUMBERS.sub(_on_one_line, text).encode()})
+
+
+def _write_all(files: dict[Path, bytes]) -> None:
     listed = list(files.items())
     for start in range(0, len(listed), FILES_AT_ONCE):
         write_files(dict(listed[start : start + FILES_AT_ONCE]))
-    write_files({path: _NUMBERS.sub(_on_one_line, text).encode()})
 
 
 def _on_one_line(match: re.Match) -> str:

@@ -156,9 +156,8 @@ def fit_from_settings(
     params = scene.parameters(*settings.parameters)
     moved = {node: units.get(node, 1.0) for node in _moved(scene, params)}
     objective = Objective(settings.losses, moved, fitted_grids(scene, params))
-    density = None
-    if settings.densify:
-        density = DensityControl(scene, settings.densify, views.cameras, settings.seed, settings.views_per_step)
+    chosen = (settings.densify, views.cameras, settings.seed, settings.views_per_step)
+    density = DensityControl(scene, *chosen) if settings.densify else None
     renderer = _renderer(scene, settings.renderer, objective)
     plan = Plan(
         scene=scene,
