@@ -1,0 +1,1 @@
+"""Light transport: what path tracing and photon mapping share."""
