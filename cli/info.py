@@ -98,12 +98,14 @@ def _nodes(scene) -> dict[str, dict[str, Any]]:
 
 
 def _camera(camera) -> dict[str, Any]:
-    position = [float(value) for value in camera.position.numpy()]
-    size = {"width": camera.width, "height": camera.height}
-    return {"type": camera.kind, **size, "position": position, "focal": [float(v) for v in camera.focal.numpy()]}
+    parameters = camera.parameters()
+    shown = ("position", "focal", "aperture_radius", "focus_distance", "target", "normal")
+    values = {name: parameters[name].numpy().tolist() for name in shown if name in parameters}
+    return {"type": camera.kind, "width": camera.width, "height": camera.height, **values}
 
 
 def _material(material) -> dict[str, Any]:
+    from tidr.scene.material import BLENDED
     from tidr.scene.texture import Texture
 
     slots = {}
@@ -113,7 +115,7 @@ def _material(material) -> dict[str, Any]:
             slots[name] = f"texture {width} x {height}"
         else:
             slots[name] = source.numpy().tolist() if hasattr(source, "numpy") else "vertex_colors"
-    return {"type": material.type, **slots}
+    return {"type": material.type, **dict(zip(BLENDED, material.blended, strict=False)), **slots}
 
 
 def _fit(settings) -> dict[str, Any] | None:

@@ -17,8 +17,8 @@ POLE = 1e-12  # squared sine of the angle to the poles' axis within which a look
 
 
 @ti.func
-def corners(d, angle, height, width):
-    """Rows of the four texels around a direction (top left, top right, bottom left, bottom right), and (x, y) between.
+def place(d, angle, height, width):
+    """Where a direction lies among the texels: column and row as reals, 0 at the first texel's centre.
 
     Straight up and straight down have no longitude; they take that of the map's centre.
     """
@@ -26,8 +26,13 @@ def corners(d, angle, height, width):
     across = ti.sqrt(d[0] * d[0] + d[2] * d[2])
     if across > 0.0:
         u += ti.atan2(d[0], -d[2]) / (2.0 * PI)
-    x = (u - ti.floor(u)) * width - 0.5
-    y = ti.atan2(across, d[1]) / PI * height - 0.5
+    return (u - ti.floor(u)) * width - 0.5, ti.atan2(across, d[1]) / PI * height - 0.5
+
+
+@ti.func
+def corners(d, angle, height, width):
+    """Rows of the four texels around a direction (top left, top right, bottom left, bottom right); (x, y) between."""
+    x, y = place(d, angle, height, width)
     left, top = ti.cast(ti.floor(x), ti.i32), ti.cast(ti.floor(y), ti.i32)
     at = ti.Vector([x - ti.floor(x), y - ti.floor(y)])
     right = left + 1
@@ -47,15 +52,45 @@ def weights(at):
     return ti.Vector([(1 - at[0]) * (1 - at[1]), at[0] * (1 - at[1]), (1 - at[0]) * at[1], at[0] * at[1]])
 
 
+@ti.func
+def look_up(d, angle, height, width, texels: ti.template()):
+    """Radiance [3] of the map in a direction of any length."""
+    rows, at = corners(d, angle, height, width)
+    share = weights(at)
+    total = ti.Vector([0.0, 0.0, 0.0])
+    for k in ti.static(range(4)):
+        total += share[k] * load3(texels, rows[k])
+    return total
+
+
+@ti.func
+def look_up_adjoint(d, angle, height, width, texels: ti.template(), g):
+    """Gradient of a direction [3] and of the angle, for the gradient g of its radiance.
+
+    With longitude p = atan2(x, -z), angle from the top t = atan2(r, y), r^2 = x^2 + z^2: dp = (-z dx + x dz) / r^2 and
+    dt = (y (x dx + z dz) / r - r dy) / |d|^2. The first grows without bound towards the poles, hence `POLE`.
+    """
+    rows, at = corners(d, angle, height, width)
+    t00, t10 = g.dot(load3(texels, rows[0])), g.dot(load3(texels, rows[1]))
+    t01, t11 = g.dot(load3(texels, rows[2])), g.dot(load3(texels, rows[3]))
+    to_longitude = ((1.0 - at[1]) * (t10 - t00) + at[1] * (t11 - t01)) * width / (2.0 * PI)
+    to_latitude = ((1.0 - at[0]) * (t01 - t00) + at[0] * (t11 - t10)) * height / PI
+    out = ti.Vector([0.0, 0.0, 0.0])
+    square, whole = d[0] * d[0] + d[2] * d[2], d.dot(d)
+    if square > POLE * whole:
+        across = ti.sqrt(square)
+        to_across = to_latitude * d[1] / (across * whole)
+        out[0] = to_across * d[0] - to_longitude * d[2] / square
+        out[1] = -to_latitude * across / whole
+        out[2] = to_across * d[2] + to_longitude * d[0] / square
+    return out, to_longitude
+
+
 @ti.kernel
 def radiance(n: ti.i32, height: ti.i32, width: ti.i32, texels: A2, angle: A2, directions: A2, out: A2):
     """out [n, 3] = the map in the directions [n, 3] (world, any length), turned by angle [1, 1]."""
     for ray in range(n):
-        rows, at = corners(load3(directions, ray), angle[0, 0], height, width)
-        share = weights(at)
-        total = ti.Vector([0.0, 0.0, 0.0])
-        for k in ti.static(range(4)):
-            total += share[k] * load3(texels, rows[k])
+        total = look_up(load3(directions, ray), angle[0, 0], height, width, texels)
         for c in ti.static(range(3)):
             out[ray, c] = total[c]
 
@@ -101,11 +136,7 @@ def to_directions(
     chunks: ti.i32, n: ti.i32, height: ti.i32, width: ti.i32, texels: A2, angle: A2, directions: A2, grad_out: A2,
     grad_directions: A2, part: A1, block: ti.template(),
 ):  # fmt: skip
-    """grad_directions [n, 3] += the slope of the look-ups; part [chunks] = gradient of the angle.
-
-    With longitude p = atan2(x, -z), angle from the top t = atan2(r, y), r^2 = x^2 + z^2: dp = (-z dx + x dz) / r^2 and
-    dt = (y (x dx + z dz) / r - r dy) / |d|^2. The first grows without bound towards the poles, hence `POLE`.
-    """
+    """grad_directions [n, 3] += the slope of the look-ups; part [chunks] = gradient of the angle."""
     task = ti.static(TASK if block == 1 else 1)
     ti.loop_config(block_dim=block)
     for ticket in range(chunks * task):
@@ -115,19 +146,10 @@ def to_directions(
         total = 0.0
         for ray in range(p * n // chunks, (p + 1) * n // chunks):
             d, g = load3(directions, ray), load3(grad_out, ray)
-            rows, at = corners(d, angle[0, 0], height, width)
-            t00, t10 = g.dot(load3(texels, rows[0])), g.dot(load3(texels, rows[1]))
-            t01, t11 = g.dot(load3(texels, rows[2])), g.dot(load3(texels, rows[3]))
-            to_longitude = ((1.0 - at[1]) * (t10 - t00) + at[1] * (t11 - t01)) * width / (2.0 * PI)
-            to_latitude = ((1.0 - at[0]) * (t01 - t00) + at[0] * (t11 - t10)) * height / PI
-            total += to_longitude
-            square, whole = d[0] * d[0] + d[2] * d[2], d.dot(d)
-            if square > POLE * whole:
-                across = ti.sqrt(square)
-                to_across = to_latitude * d[1] / (across * whole)
-                grad_directions[ray, 0] = grad_directions[ray, 0] + to_across * d[0] - to_longitude * d[2] / square
-                grad_directions[ray, 1] = grad_directions[ray, 1] - to_latitude * across / whole
-                grad_directions[ray, 2] = grad_directions[ray, 2] + to_across * d[2] + to_longitude * d[0] / square
+            to_direction, to_angle = look_up_adjoint(d, angle[0, 0], height, width, texels, g)
+            total += to_angle
+            for c in ti.static(range(3)):
+                grad_directions[ray, c] = grad_directions[ray, c] + to_direction[c]
         part[p] = total
 
 

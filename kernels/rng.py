@@ -16,3 +16,15 @@ def uniform(seed, a, b, c):
     """A number in [0, 1) of 24 bits for four integers: seed, and for example pixel, step and dimension."""
     word = mix(mix(mix(mix(ti.u32(0), seed), a), b), c)
     return ti.cast(ti.bit_shr(word, 8), float) * (1.0 / 16777216.0)
+
+
+@ti.func
+def key(seed, a, b):
+    """What `draw` starts from: a hash of three integers, for example seed, pixel and sample."""
+    return mix(mix(mix(ti.u32(0), seed), a), b)
+
+
+@ti.func
+def draw(of, dimension):
+    """The number in [0, 1) that a key has for a dimension, of 24 bits."""
+    return ti.cast(ti.bit_shr(mix(of, dimension), 8), float) * (1.0 / 16777216.0)

@@ -14,14 +14,18 @@ __all__ = [
     "CLAMP",
     "MIRROR",
     "REPEAT",
+    "bilinear_weights",
     "build_mips",
     "build_mips_adjoint",
     "chain_length",
+    "corners",
     "mip_layout",
     "mip_level",
+    "mix_texels",
     "sample",
     "sample_adjoint",
     "scratch_rows",
+    "texel_slope",
 ]
 
 A2 = ti.types.ndarray(ndim=2)
@@ -67,25 +71,29 @@ def _wrapped(i, size, wrap):
 
 
 @ti.func
-def _corners(uv, table: ti.template(), level, wrap):
-    """Rows of the four texels around uv (top left, top right, bottom left, bottom right), and where it is between."""
-    width, height = table[level, 1], table[level, 2]
+def corners(uv, start, width, height, wrap):
+    """Rows of the four texels around uv (top left, top right, bottom left, bottom right), and where it is between.
+
+    start: row of the picture's first texel.
+    """
     x = _fold(uv[0], wrap) * width - 0.5
     y = _fold(1.0 - uv[1], wrap) * height - 0.5
     left, top = ti.cast(ti.floor(x), ti.i32), ti.cast(ti.floor(y), ti.i32)
     x0, x1 = _wrapped(left, width, wrap), _wrapped(left + 1, width, wrap)
-    y0 = table[level, 0] + _wrapped(top, height, wrap) * width
-    y1 = table[level, 0] + _wrapped(top + 1, height, wrap) * width
+    y0 = start + _wrapped(top, height, wrap) * width
+    y1 = start + _wrapped(top + 1, height, wrap) * width
     return ti.Vector([y0 + x0, y0 + x1, y1 + x0, y1 + x1]), ti.Vector([x - ti.floor(x), y - ti.floor(y)])
 
 
 @ti.func
-def _weights(at):
+def bilinear_weights(at):
+    """Shares of the four texels of `corners`."""
     return ti.Vector([(1 - at[0]) * (1 - at[1]), at[0] * (1 - at[1]), (1 - at[0]) * at[1], at[0] * at[1]])
 
 
 @ti.func
-def _mix(chain: ti.template(), rows, weights, channels: ti.template()):
+def mix_texels(chain: ti.template(), rows, weights, channels: ti.template()):
+    """The first `channels` of four rows, mixed."""
     value = ti.Vector.zero(float, channels)
     for k in ti.static(range(4)):
         for c in ti.static(range(channels)):
@@ -140,11 +148,11 @@ def _sample(
             level = _level(buffer, i, table, levels)
             low = ti.cast(level, ti.i32)
             part = level - low
-            rows, at = _corners(uv, table, low, wrap)
-            value = _mix(chain, rows, _weights(at), channels)
+            rows, at = corners(uv, table[low, 0], table[low, 1], table[low, 2], wrap)
+            value = mix_texels(chain, rows, bilinear_weights(at), channels)
             if part > 0.0:
-                rows, at = _corners(uv, table, low + 1, wrap)
-                value += part * (_mix(chain, rows, _weights(at), channels) - value)
+                rows, at = corners(uv, table[low + 1, 0], table[low + 1, 1], table[low + 1, 2], wrap)
+                value += part * (mix_texels(chain, rows, bilinear_weights(at), channels) - value)
             if ti.static(channels == 1):
                 column[i] = value[0]
             else:
@@ -177,14 +185,14 @@ def _gradient(column: ti.template(), i, channels: ti.template()):
 
 
 @ti.func
-def _slope(chain: ti.template(), table: ti.template(), level, rows, at, g, channels: ti.template()):
+def texel_slope(chain: ti.template(), width, height, rows, at, g, channels: ti.template()):
     """Gradient of one level's bilinear interpolation with respect to uv."""
     slope = ti.Vector([0.0, 0.0])
     for c in ti.static(range(channels)):
         t00, t10, t01, t11 = chain[rows[0], c], chain[rows[1], c], chain[rows[2], c], chain[rows[3], c]
         slope[0] += g[c] * ((1.0 - at[1]) * (t10 - t00) + at[1] * (t11 - t01))
         slope[1] -= g[c] * ((1.0 - at[0]) * (t01 - t00) + at[0] * (t11 - t10))
-    return slope * ti.Vector([table[level, 1] * 1.0, table[level, 2] * 1.0])
+    return slope * ti.Vector([width * 1.0, height * 1.0])
 
 
 @ti.func
@@ -234,17 +242,17 @@ def _entry_adjoint(
     level = _level(buffer, i, table, levels)
     low = ti.cast(level, ti.i32)
     part = level - low
-    rows, at = _corners(uv, table, low, wrap)
-    weights = _weights(at)
-    value = _mix(chain, rows, weights, channels)
+    rows, at = corners(uv, table[low, 0], table[low, 1], table[low, 2], wrap)
+    weights = bilinear_weights(at)
+    value = mix_texels(chain, rows, weights, channels)
     _scatter(target, private, p, rows, weights, g * (1.0 - part), channels)
-    slope = _slope(chain, table, low, rows, at, g * (1.0 - part), channels)
+    slope = texel_slope(chain, table[low, 1], table[low, 2], rows, at, g * (1.0 - part), channels)
     if part > 0.0:
-        rows, at = _corners(uv, table, low + 1, wrap)
-        weights = _weights(at)
+        rows, at = corners(uv, table[low + 1, 0], table[low + 1, 1], table[low + 1, 2], wrap)
+        weights = bilinear_weights(at)
         _scatter(target, private, p, rows, weights, g * part, channels)
-        slope += _slope(chain, table, low + 1, rows, at, g * part, channels)
-        to_level = g.dot(_mix(chain, rows, weights, channels) - value)
+        slope += texel_slope(chain, table[low + 1, 1], table[low + 1, 2], rows, at, g * part, channels)
+        to_level = g.dot(mix_texels(chain, rows, weights, channels) - value)
         _add_footprint(buffer, i, table[0, 1], table[0, 2], to_level)
     buffer.uv.grad[i] = buffer.uv.grad[i] + slope
 

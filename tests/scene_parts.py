@@ -50,14 +50,37 @@ type = "metallic_roughness"
 albedo = [0.5, 0.4, 0.3]
 roughness = { texture = "paint.png" }
 metallic = 0.5
+[materials.ring]
+type = "conductor"
+preset = "gold"
+roughness = 0.2
+[materials.lamp]
+type = "dielectric"
+ior = 1.4
+emission = [1, 2, 30]
+opacity = 0.5
+normal = { texture = "paint.png", filter = "trilinear" }
+[materials.mixed]
+type = "blend"
+first = "ring"
+second = "lamp"
+weight = { texture = "paint.png" }
 [lights.key]
 type = "directional"
 direction = [-0.3, -0.5, -1.0]
 irradiance = [2, 2, 2]
+angular_diameter_degrees = 0.5
 [lights.bulb]
 type = "point"
 position = [1, 1, 1]
 intensity = 3.0
+[lights.torch]
+type = "spot"
+position = [1, 2, 1]
+direction = [0, -1, 0]
+intensity = [3, 2, 1]
+cutoff_degrees = 30
+falloff_degrees = 10
 [lights.sky]
 type = "ambient"
 radiance = 0.5

@@ -29,6 +29,15 @@ def test_the_scripting_example_brings_the_cube_back(f32):
     assert space["tape"].loss < 1e-3
 
 
+@pytest.mark.row(101)
+def test_the_denoising_example_takes_noise_away(f32):
+    space: dict = {}
+    exec(compile(block("denoise"), "README example", "exec"), space)
+    before, after = (tidr.losses.psnr(space[name], space["image"]) for name in ("noisy", "clean"))
+    assert after > before + 3
+    assert space["noisy"].grad_numpy().any()
+
+
 def test_the_scene_example_loads_and_renders(f32, tmp_path):
     assets = find_scene("duck").parent / "assets"
     for name in ("duck.obj", "duck.mtl", "duck.png"):
@@ -39,14 +48,14 @@ def test_the_scene_example_loads_and_renders(f32, tmp_path):
 
 
 def test_the_reference_names_every_key():
-    from tidr.files import scene_schema
+    from tidr.files import scene_cameras, scene_schema
     from tidr.fitting.settings import FitSettings
 
     reference = README.read_text().split("## Scene file")[1].split("## Conventions")[0]
     named = set(re.findall(r"`(?:\w+\.)*(?:X\.)?\.?(\w+)`", reference))
     tables = {
         "film": scene_schema.FilmTable,
-        "cameras": scene_schema.CameraTable,
+        **scene_cameras.SENSOR_TABLES,
         "nodes": scene_schema.NodeTable,
         **scene_schema.LIGHT_TABLES,
     }

@@ -112,3 +112,17 @@ def constant(rows) -> Array:
 @functools.lru_cache(maxsize=256)
 def _constant(generation: int, rows: tuple[tuple[float, ...], ...]) -> Array:
     return Array.of(np.array(rows), needs_grad=False)
+
+
+def integers(array) -> Buffer:
+    """32-bit integers on the device, shared by all who ask for the same ones, so not to be written."""
+    array = np.ascontiguousarray(array, np.int32)
+    return _integers(runtime.generation(), array.shape, array.tobytes())
+
+
+@functools.lru_cache(maxsize=64)
+def _integers(generation: int, shape: tuple[int, ...], data: bytes) -> Buffer:
+    buffer = Buffer(shape, "int")
+    if data:
+        buffer.ndarray.from_numpy(np.frombuffer(data, np.int32).reshape(shape))
+    return buffer

@@ -74,6 +74,7 @@ def init(arch: str = "auto", precision: int = 32, seed: int = 0, threads: int | 
             random_seed=seed,
             cpu_max_num_threads=count,
             debug=os.environ.get("TIDR_DEBUG") == "1",
+            cfg_optimization=False,  # halves the time to compile; LLVM optimises as well: kernels run as fast
         )
     started = ti.lang.impl.current_cfg().arch
     if started != getattr(ti, chosen):

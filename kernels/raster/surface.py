@@ -59,6 +59,19 @@ def surface(
         material[e] = face_material[f]
 
 
+@ti.kernel
+def darken_back(
+    entries: ti.i32, place: A1, face: A1, triangles: A2, positions: A2, eye: A2, color: ti.template()
+):  # fmt: skip
+    """Zero the colour of entries whose triangle is turned away from the viewer."""
+    for e in range(entries):
+        f = face[e]
+        p0 = load3(positions, triangles[f, 0])
+        flat = (load3(positions, triangles[f, 1]) - p0).cross(load3(positions, triangles[f, 2]) - p0)
+        if facing(flat, eye, place[3 * e], p0) < 0.0:
+            color[e] = ti.Vector([0.0, 0.0, 0.0])
+
+
 @ti.func
 def surface_adjoint_entry(
     e,

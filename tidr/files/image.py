@@ -47,11 +47,11 @@ def read_image(path: str | Path, limits: Limits = DEFAULT) -> np.ndarray:
     return _checked(path, picture).astype(np.float32, copy=False)
 
 
-def read_texture(path: str | Path, channels: int, limits: Limits = DEFAULT) -> np.ndarray:
-    """A texture [H, W, channels] f32: with 3 channels a linear colour, with 1 plain data that is never sRGB."""
+def read_texture(path: str | Path, channels: int, limits: Limits = DEFAULT, data: bool = False) -> np.ndarray:
+    """A texture [H, W, channels] f32: with 3 channels a linear colour, with 1 or as `data` plain, never sRGB."""
     path = Path(path)
-    if channels == 1 and path.suffix.lower() in (".png", ".jpg", ".jpeg"):
-        return decode_image(read_bytes(path, limits), str(path), limits, srgb=False)[..., :1]
+    if (channels == 1 or data) and path.suffix.lower() in (".png", ".jpg", ".jpeg"):
+        return decode_image(read_bytes(path, limits), str(path), limits, srgb=False)[..., :channels]
     return read_image(path, limits)[..., :channels]
 
 

@@ -13,15 +13,13 @@ import numpy as np
 
 from tidr.errors import FileError
 from tidr.parameter import nearest
-from tidr.scene.camera import Camera
 from tidr.scene.graph import MAX_DEPTH, Film, Geometry, Node, Scene
-from tidr.scene.light import AmbientLight, DirectionalLight, EnvironmentLight, Light, PointLight
+from tidr.scene.light import AmbientLight, DirectionalLight, EnvironmentLight, Light, PointLight, SpotLight
 from tidr.scene.material import MATERIAL_TYPES, Material, VertexColors
 from tidr.scene.mesh import Mesh
 from tidr.scene.mesh_data import MeshData
 from tidr.scene.texture import Texture
 from tidr.scene.transform import (
-    look_at_rotation,
     quaternion_from_euler,
     quaternion_from_rotation,
     rotation_from_quaternion,
@@ -31,25 +29,25 @@ from .colmap import data_set_of, is_model
 from .guard import Limits, check_file, resolve
 from .image import read_texture
 from .mesh import read_mesh
+from .scene_cameras import CameraTable, build_camera, camera_options
 from .scene_faults import Faults
 from .scene_fit import read_fit
 from .scene_grid_build import build_grid
+from .scene_material_build import build_material, check_blends, read_pictures
 from .scene_point_build import build_cloud
 from .scene_points import KEYS as CLOUDS
 from .scene_rgbd import KEY as RGBD
 from .scene_rgbd import build_rgbd
 from .scene_schema import (
     AmbientTable,
-    CameraTable,
     DirectionalTable,
     EnvironmentTable,
-    MaterialTable,
     NodeTable,
     PictureTable,
     PointTable,
     SceneTable,
+    SpotTable,
     Table,
-    TextureTable,
 )
 from .view_sets import find_views, read_views
 
@@ -117,6 +115,7 @@ def build(table: SceneTable, files: Files) -> Scene:
     scene = Scene(Film(table.film.width, table.film.height, tuple(table.film.background)))  # type: ignore[arg-type]
     _check_graph(table, files.limits, faults)
     _check_materials(table, faults)
+    check_blends(table.materials, faults)
     fit = read_fit(table, files)
     paths = {name: files.find(["nodes", name, "mesh"], node.mesh) for name, node in table.nodes.items() if node.mesh}
     for name, grid in table.grids.items():
@@ -124,13 +123,13 @@ def build(table: SceneTable, files: Files) -> Scene:
             paths[name] = files.find(["nodes", name, *grid.place], grid.table.file)
         elif getattr(grid.table, "points", None) is not None:
             paths[name] = files.find_views(["nodes", name, *grid.place], grid.table.points)
-    pictures = {name: _read_pictures(name, item, files) for name, item in table.materials.items()}
+    pictures = {name: read_pictures(name, item, files) for name, item in table.materials.items()}
     skies = {name: _read_sky(name, item, files) for name, item in table.lights.items()}
     faults.check()
 
     for name, item in table.materials.items():
         with faults.under(["materials", name]):
-            scene.add_material(name, _material(item, pictures[name]))
+            scene.add_material(name, build_material(item, pictures[name]))
     turn = TURNS[table.top.up]
     for name, item in table.lights.items():
         with faults.under(["lights", name]):
@@ -195,7 +194,8 @@ def _check_sources(scene: Scene, started: set[str], faults: Faults) -> None:
     for name, node in scene.nodes.items():
         if not isinstance(node.geometry, Mesh) or name in started:
             continue
-        for material in dict.fromkeys(node.materials):
+        names = [part for name in node.materials for part in (name, *scene.materials[name].blended)]
+        for material in dict.fromkeys(names):
             for slot, source in scene.materials[material].sources.items():
                 if isinstance(source, Texture) and node.mesh.uvs is None:
                     faults.add(["nodes", name, "material"], f"{material}.{slot} is a texture but the mesh has no uvs")
@@ -210,27 +210,6 @@ def _names(material: str | list[str] | None) -> list[str]:
 def _meshes_first(nodes: Mapping[str, NodeTable]) -> list[str]:
     """Names of the nodes, those that share another's mesh after the others."""
     return sorted(nodes, key=lambda name: nodes[name].instance_of is not None)
-
-
-def _read_pictures(name: str, table: MaterialTable, files: Files) -> dict[str, np.ndarray]:
-    """The pictures of a material's textures, by slot."""
-    found = {}
-    for slot, value in table.values.items():
-        if isinstance(value, TextureTable):
-            key = ["materials", name, slot, "texture"]
-            path = files.find(key, value.texture)
-            with files.faults.under(key):
-                if path is not None:
-                    found[slot] = read_texture(path, MATERIAL_TYPES[table.type][slot].channels, files.limits)
-    return found
-
-
-def _material(table: MaterialTable, pictures: Mapping[str, np.ndarray]) -> Material:
-    sources = dict(table.values)
-    for slot, value in table.values.items():
-        if isinstance(value, TextureTable):
-            sources[slot] = Texture(pictures[slot], wrap=value.wrap, filter=value.filter)
-    return Material(table.type, **sources)
 
 
 def _read_sky(name: str, table: Table, files: Files) -> np.ndarray | None:
@@ -251,14 +230,18 @@ def _light(table: Table, turn: np.ndarray, sky: np.ndarray | None) -> Light:
     if isinstance(table, AmbientTable):
         return AmbientLight(table.radiance)
     if isinstance(table, DirectionalTable):
-        return DirectionalLight(turn @ table.direction, table.irradiance)
+        return DirectionalLight(turn @ table.direction, table.irradiance, math.radians(table.angular_diameter_degrees))
+    if isinstance(table, SpotTable):
+        falloff = None if table.falloff_degrees is None else math.radians(table.falloff_degrees)
+        way, cutoff = turn @ table.direction, math.radians(table.cutoff_degrees)
+        return SpotLight(turn @ table.position, way, table.intensity, cutoff, falloff)
     assert isinstance(table, PointTable)
     return PointLight(turn @ table.position, table.intensity)
 
 
-def _add_cameras(scene: Scene, name: str, table: CameraTable, turn: np.ndarray, files: Files) -> None:
-    if table.source is None:
-        scene.add_camera(name, _camera(table, turn, scene.film, files.faults, name))
+def _add_cameras(scene: Scene, name: str, table: Table, turn: np.ndarray, files: Files) -> None:
+    if not isinstance(table, CameraTable) or table.source is None:
+        scene.add_camera(name, build_camera(table, turn, scene.film, files.faults, ["cameras", name]))
         return
     path = files.find_views(["cameras", name, "from"], table.source)
     if path is None:
@@ -271,33 +254,8 @@ def _add_cameras(scene: Scene, name: str, table: CameraTable, turn: np.ndarray, 
     for index in chosen:
         matrix = np.eye(4)
         matrix[:3] = turn @ frames[index].camera_to_world[:3]
-        camera = replace(frames[index], camera_to_world=matrix).camera(near=table.near, far=table.far)
+        camera = replace(frames[index], camera_to_world=matrix).camera(**camera_options(table))
         scene.add_camera(name if len(chosen) == 1 else f"{name}_{index}", camera)
-
-
-def _camera(table: CameraTable, turn: np.ndarray, film: Film, faults: Faults, name: str) -> Camera:
-    width, height = table.resolution or (film.width, film.height)
-    if table.camera_to_world is not None:
-        matrix, key = np.array(table.camera_to_world, np.float64), ["cameras", name, "camera_to_world"]
-        if np.abs(matrix[:3, :3].T @ matrix[:3, :3] - np.eye(3)).max() > 1e-3 or np.linalg.det(matrix[:3, :3]) < 0:
-            faults.add(key, "its upper left 3 x 3 is no rotation")
-        if len(matrix) == 4 and np.abs(matrix[3] - [0, 0, 0, 1]).max() > 1e-6:
-            faults.add(key, f"has the bottom row {matrix[3].tolist()}, expected 0 0 0 1")
-        rotation, position = turn @ matrix[:3, :3], turn @ matrix[:3, 3]
-    else:
-        position, target = turn @ table.position, turn @ table.target  # type: ignore[operator]
-        up = [0, 1, 0] if table.up is None else turn @ table.up
-        rotation = look_at_rotation(position, target, up, "")
-    if table.focal is not None:
-        focal = table.focal
-    elif table.fov_y_degrees is not None:
-        focal = [height / 2 / math.tan(math.radians(table.fov_y_degrees) / 2)] * 2
-    else:
-        assert table.height is not None
-        focal = [height / table.height] * 2
-    centre = table.principal_point or (width / 2, height / 2)
-    options: dict[str, Any] = {"kind": table.type, "near": table.near, "far": table.far}
-    return Camera(position, quaternion_from_rotation(rotation), focal, centre, width, height, **options)
 
 
 def _add_node(scene: Scene, name: str, tables: SceneTable, path: Path | None, turn: np.ndarray, files: Files) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -10,10 +10,11 @@ from pydantic import BeforeValidator, Field, WrapValidator
 from pydantic_core import PydanticCustomError
 
 from tidr.parameter import nearest
-from tidr.scene.material import MATERIAL_TYPES, Slot
+from tidr.scene.material import BLENDED, CONDUCTORS, MATERIAL_TYPES, Slot, keywords, slots_of
 from tidr.scene.texture import FILTERS, WRAPS
 
 from .guard import Limits
+from .scene_cameras import read_camera
 from .scene_faults import LONGEST_NAME, Faults, brief, read_table
 from .scene_grids import KEYS as GRIDS
 from .scene_grids import Grid, read_grid
@@ -25,17 +26,11 @@ from .scene_types import (
     Light3,
     Number,
     Pixels,
-    Positive,
     Table,
-    Vector2,
     Vector3,
     Vector4,
     is_number,
-    one_or_many,
-    vector,
 )
-
-Focal = one_or_many(2, 1e-12, "a positive number or [fx, fy], in pixels")
 
 
 def _scale(value: Any) -> Any:
@@ -60,25 +55,6 @@ class FilmTable(Table):
     background: Light3 = Field(default_factory=lambda: [0.0] * 3)
 
 
-class CameraTable(Table):
-    """One camera, or with `from` all cameras of a transforms.json, a COLMAP model or a poses_bounds.npy."""
-
-    type: Literal["perspective", "orthographic"] = "perspective"
-    position: Vector3 | None = None
-    target: Vector3 | None = None
-    up: Vector3 | None = None
-    camera_to_world: Annotated[list[Vector4], Field(min_length=3, max_length=4)] | None = None
-    fov_y_degrees: Annotated[float, Field(gt=0, lt=180)] | None = None
-    height: Positive | None = None
-    focal: Focal | None = None
-    principal_point: Vector2 | None = None
-    resolution: vector(Pixels, 2) | None = None  # type: ignore[valid-type]
-    near: Positive = 1e-2
-    far: Positive = 1e6
-    source: str | None = Field(None, alias="from")
-    frame: Annotated[int, Field(ge=0)] | None = None
-
-
 class AmbientTable(Table):
     """Constant radiance from everywhere."""
 
@@ -87,11 +63,12 @@ class AmbientTable(Table):
 
 
 class DirectionalTable(Table):
-    """Parallel light; direction is the way it travels."""
+    """Parallel light, or a sun's disc; direction is the way it travels."""
 
     type: Literal["directional"]
     direction: Vector3
     irradiance: Light3
+    angular_diameter_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
 
 
 class PointTable(Table):
@@ -100,6 +77,17 @@ class PointTable(Table):
     type: Literal["point"]
     position: Vector3
     intensity: Light3
+
+
+class SpotTable(Table):
+    """A point that shines into a cone, with less than full intensity in the last falloff_degrees up to its rim."""
+
+    type: Literal["spot"]
+    position: Vector3
+    direction: Vector3
+    intensity: Light3
+    cutoff_degrees: Annotated[float, Field(ge=0, le=180)]
+    falloff_degrees: Annotated[float, Field(ge=0, le=180)] | None = None
 
 
 class PictureTable(Table):
@@ -124,6 +112,7 @@ LIGHT_TABLES: dict[str, type[Table]] = {
     "ambient": AmbientTable,
     "directional": DirectionalTable,
     "point": PointTable,
+    "spot": SpotTable,
     "environment": EnvironmentTable,
 }
 
@@ -166,7 +155,7 @@ class TopTable(Table):
 
 @dataclass(frozen=True)
 class MaterialTable:
-    """A material: for each slot given a number, three, a TextureTable or "vertex_colors"."""
+    """A material: for each slot given a number, three, a TextureTable or "vertex_colors"; names for other keys."""
 
     type: str
     values: Mapping[str, object]
@@ -178,7 +167,7 @@ class SceneTable:
 
     top: TopTable
     film: FilmTable
-    cameras: Mapping[str, CameraTable]
+    cameras: Mapping[str, Table]
     materials: Mapping[str, MaterialTable]
     lights: Mapping[str, Table]
     nodes: Mapping[str, NodeTable]
@@ -220,40 +209,6 @@ def read_tables(raw: dict[str, Any], limits: Limits, faults: Faults) -> SceneTab
     return SceneTable(top, film, **tables, grids=grids, fit=raw.get("fit"))  # type: ignore[arg-type]
 
 
-def read_camera(raw: object, path: Sequence[object], faults: Faults) -> CameraTable | None:
-    """A camera's table, once it gives one pose and one lens."""
-    table = read_table(CameraTable, raw, path, faults)
-    if table is None:
-        return None
-    before, given = faults.count, {_camera_key(name) for name in table.model_fields_set}
-    if "from" in given:
-        for key in sorted(given - {"from", "frame", "near", "far", "type"}):
-            faults.add([*path, key], "stands beside from, which gives it already")
-        if table.type != "perspective":
-            faults.add([*path, "type"], "from gives perspective cameras only")
-        return table if faults.count == before else None
-    if "frame" in given:
-        faults.add([*path, "frame"], "needs from")
-    if "camera_to_world" in given:
-        for key in sorted(given & {"position", "target", "up"}):
-            faults.add([*path, key], "stands beside camera_to_world, give one pose")
-    else:
-        for key in sorted({"position", "target"} - given):
-            faults.add([*path, key], "is missing (or give camera_to_world, or from)")
-    lens, other = ("fov_y_degrees", "height") if table.type == "perspective" else ("height", "fov_y_degrees")
-    if other in given:
-        faults.add([*path, other], f"does not belong to a camera of type {table.type!r}, give {lens}")
-    if len(given & {lens, "focal"}) != 1:
-        faults.add([*path, lens], "give exactly one of " + lens + " and focal")
-    if not table.near < table.far:
-        faults.add([*path, "near"], f"is {table.near:g}, expected less than far = {table.far:g}")
-    return table if faults.count == before else None
-
-
-def _camera_key(name: str) -> str:
-    return CameraTable.model_fields[name].alias or name
-
-
 def _section(raw: dict[str, Any], name: str, limits: Limits, faults: Faults) -> dict[str, Any]:
     members = raw.get(name, {})
     if not isinstance(members, dict):
@@ -275,7 +230,7 @@ def _each(members: dict[str, Any], section: str, read) -> dict[str, Any]:
 def _light(raw: object, path: list[object], faults: Faults) -> Table | None:
     kind = _kind(raw, LIGHT_TABLES, path, faults)
     table = read_table(LIGHT_TABLES[kind], raw, path, faults) if kind else None
-    if isinstance(table, DirectionalTable) and not any(table.direction):
+    if isinstance(table, DirectionalTable | SpotTable) and not any(table.direction):
         faults.add([*path, "direction"], "has length 0, expected the way the light travels")
     if isinstance(table, EnvironmentTable) and isinstance(table.radiance, dict):
         picture = read_table(PictureTable, table.radiance, [*path, "radiance"], faults)
@@ -320,18 +275,37 @@ def _material(raw: object, path: list[object], faults: Faults) -> MaterialTable 
     kind = _kind(raw, MATERIAL_TYPES, path, faults)
     if not kind or not isinstance(raw, dict):
         return None
-    slots, values = MATERIAL_TYPES[kind], {}
+    slots, values = slots_of(kind), {}
     for name, value in raw.items():
         if name in slots:
             values[name] = _slot(slots[name], value, [*path, name], faults)
+        elif name in keywords(kind):
+            values[name] = _keyword(name, value, raw, [*path, name], faults)
         elif name != "type":
-            faults.unknown([*path, name], [*slots, "type"])
+            faults.unknown([*path, name], [*slots, *keywords(kind), "type"])
+    for name in BLENDED if kind == "blend" else ():
+        if name not in raw:
+            faults.add([*path, name], "is missing, expected the name of a material")
     return MaterialTable(kind, values)
+
+
+def _keyword(name: str, value: Any, raw: Mapping[str, Any], path: list[object], faults: Faults) -> object:
+    """A material's value that is the name of another material or of a metal."""
+    if not isinstance(value, str):
+        faults.add(path, f"is {brief(value)}, expected a name")
+    elif name == "preset" and value not in CONDUCTORS:
+        faults.add(path, f"no metal {brief(value)}, " + nearest(value[:LONGEST_NAME], CONDUCTORS))
+    elif name == "preset" and not raw.keys().isdisjoint(("eta", "k")):
+        faults.add(path, "stands beside eta or k, give one of them")
+    return value
 
 
 def _slot(slot: Slot, value: Any, path: list[object], faults: Faults) -> object:
     if isinstance(value, dict):
         return read_table(TextureTable, value, path, faults)
+    if slot.texture_only:
+        faults.add(path, f"is {brief(value)}, expected a texture table")
+        return None
     low, high = slot.clamp
     numbers: list[Any] = value if isinstance(value, list) and slot.channels == 3 and len(value) == 3 else [value]
     if all(is_number(item) and low <= item <= high for item in numbers):

@@ -1,4 +1,4 @@
-"""Scenes to files: a TOML, and beside it an OBJ with its MTL per mesh, an NPZ per grid or sky, a PNG per texture."""
+"""Scenes to files: a TOML, and beside it an OBJ with MTL per mesh, an NPZ per grid or sky, a PNG or NPZ per texture."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from tidr.array import Array
 from tidr.errors import FileError
 from tidr.scene.camera import Camera
 from tidr.scene.graph import Node, Scene
-from tidr.scene.light import AmbientLight, DirectionalLight, EnvironmentLight, Light
-from tidr.scene.material import Material
+from tidr.scene.light import AmbientLight, DirectionalLight, EnvironmentLight, Light, SpotLight
+from tidr.scene.material import BLENDED, Material
 from tidr.scene.mesh import Mesh
 from tidr.scene.mesh_data import MaterialData, MeshData
+from tidr.scene.meter import Meter
 from tidr.scene.texture import Texture
 
 from .arrays import npz_bytes
@@ -26,12 +27,14 @@ from .guard import check_mesh
 from .image import encode_png
 from .mtl import KEYWORDS, write_mtl
 from .obj import write_obj
+from .scene_cameras import LENS
 from .scene_grid_write import grid_table
 from .scene_point_build import cloud_file
 from .write import write_files
 
 FILES_AT_ONCE = 64
 CLOUDS = ("PointCloud", "Gaussians")
+ANGLES = ("angular_diameter", "cutoff", "falloff")  # of lights, in radians; files have degrees
 PAINTED = ("Mesh", "Tetrahedra", "PointCloud")  # geometries that take materials
 _NUMBERS = re.compile(r"\[\n((?:\s*[^\s\[\]\"',]+,\n)+)\s*\]")  # a list of numbers over several lines
 
@@ -40,9 +43,9 @@ def write_scene(scene: Scene, path: str | Path) -> None:
     """Write the scene as `path` (.toml), which `load_scene` reads again; other programs open its OBJ files.
 
     The files beside it are named after nodes and materials, with the stem of `path` in front. Every file appears whole,
-    the TOML last. Textures are stored in 8 bits, skies and Gaussians in single precision (a .ply that other splatting
-    programs read), grids, fields and points to the last bit. What to fit (`scene.fit`) and vertex attributes other than
-    uvs, normals and colours are left out.
+    the TOML last. Textures are stored in 8 bits or, where the slot takes more than 1, in single precision, as are skies
+    and Gaussians (a .ply that other splatting programs read); grids, fields and points to the last bit. What to fit
+    (`scene.fit`) and vertex attributes other than uvs, normals and colours are left out.
 
     Raises:
         FileError: not a .toml, a value that is not finite, or a folder that cannot be written.
@@ -56,9 +59,13 @@ def write_scene(scene: Scene, path: str | Path) -> None:
     for name, material in scene.materials.items():
         for slot, source in material.sources.items():
             if isinstance(source, Texture):
-                pictures[name, slot] = names.free(f"{name}_{slot}", ".png")
-                picture = encode_png(_values(source.texels), srgb=source.texels.channels == 3)
-                files[path.with_name(pictures[name, slot])] = picture
+                values, kind = _values(source.texels), material.slots[slot]
+                pictures[name, slot] = names.free(f"{name}_{slot}", ".png" if kind.clamp[1] <= 1 else ".npz")
+                files[path.with_name(pictures[name, slot])] = (
+                    encode_png(values, srgb=kind.channels == 3 and not kind.data)
+                    if kind.clamp[1] <= 1
+                    else npz_bytes(image=values.astype(np.float32))
+                )
     tables: dict[str, Any] = {
         "film": _film(scene),
         "cameras": {name: _camera(camera) for name, camera in scene.cameras.items()},
@@ -144,12 +151,15 @@ def _film(scene: Scene) -> dict[str, Any]:
 
 
 def _camera(camera: Camera) -> dict[str, Any]:
+    if isinstance(camera, Meter):
+        return {"type": camera.kind} | {key: _listed(parameter) for key, parameter in camera.parameters().items()}
     return {
         "type": camera.kind,
         "camera_to_world": [[float(value) for value in row] for row in camera.camera_to_world],
         "focal": _listed(camera.focal),
         "principal_point": _listed(camera.principal_point),
         "resolution": [camera.width, camera.height],
+        **{key: _listed(parameter) for key, parameter in camera.parameters().items() if key in LENS},
         "near": camera.near,
         "far": camera.far,
     }
@@ -160,10 +170,14 @@ def _light(name: str, light: Light, path: Path, names: _Names, files: dict[Path,
     if isinstance(light, EnvironmentLight):
         degrees = math.degrees(float(_values(light.rotation)))
         return {"type": "environment", "radiance": _sky(name, light, path, names, files), "rotation_degrees": degrees}
-    kinds = {AmbientLight: "ambient", DirectionalLight: "directional"}
-    return {"type": kinds.get(type(light), "point")} | {
-        key: _listed(parameter) for key, parameter in light.parameters().items()
-    }
+    kinds = {AmbientLight: "ambient", DirectionalLight: "directional", SpotLight: "spot"}
+    table: dict[str, Any] = {"type": kinds.get(type(light), "point")}
+    for key, parameter in light.parameters().items():
+        if key in ANGLES:
+            table[f"{key}_degrees"] = min(math.degrees(float(_values(parameter))), 180.0)  # single precision has more
+        else:
+            table[key] = _listed(parameter)
+    return table
 
 
 def _sky(name: str, light: EnvironmentLight, path: Path, names: _Names, files: dict[Path, bytes]) -> Any:
@@ -178,7 +192,7 @@ def _sky(name: str, light: EnvironmentLight, path: Path, names: _Names, files: d
 
 
 def _material(name: str, material: Material, pictures: dict[tuple[str, str], str]) -> dict[str, Any]:
-    table: dict[str, Any] = {"type": material.type}
+    table: dict[str, Any] = {"type": material.type} | dict(zip(BLENDED, material.blended, strict=False))
     for slot, source in material.sources.items():
         if isinstance(source, Texture):
             table[slot] = {"texture": pictures[name, slot], "wrap": source.wrap, "filter": source.filter}
@@ -229,7 +243,7 @@ def _mesh_files(
 def _beside(used: list[str], pictures: dict[tuple[str, str], str]) -> Iterable[tuple[int, str, str]]:
     for index, name in enumerate(used):
         for (owner, slot), file in pictures.items():
-            if owner == name and slot in KEYWORDS:
+            if owner == name and slot in KEYWORDS and file.endswith(".png"):
                 yield index, slot, file
 
 

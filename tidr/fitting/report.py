@@ -20,6 +20,7 @@ from tidr.files.write import write_bytes
 from tidr.renderers.renderer import Renderer, render
 from tidr.scene.camera import Camera, orbit
 from tidr.scene.graph import Scene
+from tidr.scene.meter import Meter
 
 from .. import runtime
 from ..errors import FileError
@@ -80,7 +81,8 @@ class RunFolder:
                 scene.add_camera(f"view_{number}", camera)
         write_scene(scene, self.path / "scene.toml")
         write_bytes(self.path / "metrics.json", _json(metrics))
-        write_bytes(self.path / "turntable.gif", turntable(scene, renderer, views))
+        if not all(isinstance(camera, Meter) for camera in views.cameras):
+            write_bytes(self.path / "turntable.gif", turntable(scene, renderer, views))
 
 
 def measure(scene: Scene, renderer: Renderer, views: Views, per_step: int) -> tuple[dict, list[np.ndarray]]:
@@ -113,20 +115,22 @@ def draw(scene: Scene, renderer: Renderer, views: Views, per_step: int) -> Itera
 
 
 def turntable(scene: Scene, renderer: Renderer, views: Views) -> bytes:
-    """An animated GIF: once around what the views look at, seen from their mean distance."""
+    """An animated GIF: once around what the views look at, seen from their mean distance; meters see no picture."""
     from PIL import Image
 
-    side = min(*views.sizes[0], LARGEST_FRAME)
-    rays = [(one, (w / 2, h / 2), (h, w)) for one, (h, w) in zip(views.cameras, views.sizes, strict=True)]
+    seeing = [(camera, number) for number, camera in enumerate(views.cameras) if not isinstance(camera, Meter)]
+    first, number = seeing[0]
+    side = min(*views.sizes[number], LARGEST_FRAME)
+    sizes = [views.sizes[number] for _, number in seeing]
+    rays = [(one, (w / 2, h / 2), (h, w)) for (one, _), (h, w) in zip(seeing, sizes, strict=True)]
     centre = nearest_point([pixel_ray(*ray) for ray in rays])
     if views.has_alpha:
-        masks = ((camera, views.masks([number])[0]) for number, camera in enumerate(views.cameras))
+        masks = ((camera, views.masks([number])[0]) for camera, number in seeing)
         seen = [(camera, mask) for camera, mask in masks if mask.any()]
         found = nearest_point([pixel_ray(camera, centroid(mask), mask.shape) for camera, mask in seen])
         centre = centre if found is None else found
     centre = np.zeros(3) if centre is None else centre
-    distances = [float(np.linalg.norm(camera.position.numpy() - centre)) for camera in views.cameras]
-    first = views.cameras[0]
+    distances = [float(np.linalg.norm(camera.position.numpy() - centre)) for camera, _ in seeing]
     fov = math.degrees(2 * math.atan(first.height / 2 / float(first.focal.numpy()[1])))
     lens = {"fov_y_degrees": fov}
     if first.kind == "orthographic":

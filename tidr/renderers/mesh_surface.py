@@ -84,6 +84,13 @@ class MeshSurface(Surface):
         if world.colors is not None:
             self._interpolate_adjoint(index, world.pack.triangles, world.colors, slot, 3)
 
+    def darken_back(self, column) -> None:
+        entries, world = self.entries, self.entries.world
+        kernels.darken_back(
+            entries.count, entries.place.ndarray, entries.face.ndarray, world.pack.triangles, world.positions.value,
+            entries.views.eye.value, column,
+        )  # fmt: skip
+
     def _interpolate(self, index: int, corners, attribute: Array, column: str, channels: int) -> None:
         entries, buffer = self.entries, self.buffer()
         kernels.attribute_to_column(

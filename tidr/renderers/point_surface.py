@@ -61,6 +61,9 @@ class PointSurface(Surface):
             raise SceneError(where, 'is "vertex_colors" but the surface has no colours', "give the grid a color")
         kernels.fill_values(self.count, self.colors.value, getattr(self.buffer(), slot))
 
+    def darken_back(self, column) -> None:
+        """Nothing: a point is seen from the side that its normal is turned to."""
+
     def scatter_colors(self, index: int, slot: str) -> None:
         if self.colors is not None and needs(self.colors):
             kernels.add_gradient(self.count, getattr(self.buffer(), slot), self.colors.grad)

@@ -16,7 +16,7 @@ from tidr.kernels.points import gaussian_color as coloring
 from tidr.kernels.points import gaussian_normal as facing
 from tidr.kernels.reduce import split
 from tidr.kernels.volume import sh
-from tidr.scene.camera import Camera
+from tidr.scene.camera import Camera, pinhole_parameters
 from tidr.scene.gaussians import HARMONICS, Gaussians
 from tidr.scene.graph import Node, Scene
 
@@ -62,7 +62,7 @@ def to_object(scene: Scene, node: Node, cameras: Sequence[Camera], width: int, h
                     parameter.set_grad(parameter.grad_numpy() + found[name])
         _to_transforms(scene, node, to_world)
 
-    inputs = [*transforms, *(p for camera in cameras for p in camera.parameters().values())]
+    inputs = [*transforms, *pinhole_parameters(cameras)]
     run(Operation(forward, backward, inputs, [table], "cameras of Gaussians"))
     return table
 

@@ -14,7 +14,7 @@ from tidr.buffer import Buffer
 from tidr.fitting.tape import Operation, needs, run
 from tidr.kernels import accumulate
 from tidr.kernels import rays as kernels
-from tidr.scene.camera import Camera
+from tidr.scene.camera import Camera, pinhole_parameters
 from tidr.scene.graph import Node, Scene
 
 from .renderer import Image
@@ -138,7 +138,7 @@ class RayRenderer(ABC):
 def _table(cameras: Sequence[Camera], sizes: Sequence[tuple[int, int]]) -> Array:
     """[B, 18] matrices that take pixels of images (height, width) to rays."""
     table = Array((len(cameras), 18))
-    inputs = [parameter for camera in cameras for parameter in camera.parameters().values()]
+    inputs = pinhole_parameters(cameras)
 
     def forward() -> None:
         pairs = zip(cameras, sizes, strict=True)

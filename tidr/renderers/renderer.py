@@ -113,6 +113,7 @@ _RENDERERS: dict[str, str | type] = {
     "level_set": "level_set.LevelSetRenderer",
     "neus": "neus.NeusRenderer",
     "points": "points.PointRenderer",
+    "photons": "photons.PhotonMapper",
 }
 SUITED = {
     "Mesh": "raster",

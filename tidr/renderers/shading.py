@@ -6,15 +6,12 @@ The buffer is one per process and is filled again in the backward pass if anothe
 
 from __future__ import annotations
 
-import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from tidr import runtime
-from tidr.array import Array
+from tidr.array import Array, integers
 from tidr.buffer import Buffer
 from tidr.errors import SceneError
 from tidr.fitting.tape import Operation, needs, run
@@ -23,8 +20,8 @@ from tidr.kernels.shading import brdf, lights, shade
 from tidr.kernels.shading.buffer import fill_constant, fill_constant_adjoint, interaction_buffer
 from tidr.parameter import Parameter
 from tidr.scene.graph import Scene
-from tidr.scene.light import AmbientLight, DirectionalLight, EnvironmentLight, LocalLight, PointLight
-from tidr.scene.material import MATERIAL_TYPES, Material, Slot
+from tidr.scene.light import AmbientLight, DirectionalLight, EnvironmentLight, LocalLight, SpotLight
+from tidr.scene.material import MATERIAL_TYPES, Material, Slot, Source
 from tidr.scene.texture import Texture
 
 from .texturing import TextureLookup
@@ -56,11 +53,12 @@ def register_material(name: str, slots: dict[str, Slot], ambient: Callable = brd
 
 @dataclass(frozen=True)
 class LightSource:
-    """A light as the kernels take it: its kind, geometry (direction or position; None) and value."""
+    """A light as the kernels take it: its kind, geometry (direction or position; None), value, and a spot's cone."""
 
     kind: int
     geometry: Parameter | None
     value: Parameter
+    spot: SpotLight | None = None
 
     @classmethod
     def of(cls, light: LocalLight) -> LightSource:
@@ -68,16 +66,33 @@ class LightSource:
             return cls(shade.AMBIENT, None, light.radiance)
         if isinstance(light, DirectionalLight):
             return cls(shade.DIRECTIONAL, light.direction, light.irradiance)
-        assert isinstance(light, PointLight)
-        return cls(shade.POINT, light.position, light.intensity)
+        spot = light if isinstance(light, SpotLight) else None
+        return cls(shade.POINT, light.position, light.intensity, spot)
 
+    def parameters(self) -> list[Parameter]:
+        """All that the light's effect depends on."""
+        cone = [] if self.spot is None else [self.spot.direction, self.spot.cutoff, self.spot.falloff]
+        return [self.value, *([] if self.geometry is None else [self.geometry]), *cone]
 
-@functools.lru_cache(maxsize=64)
-def _uploaded(generation: int, numbers: tuple[int, ...]) -> Buffer:
-    """Integers on the device, shared by all renders that use the same ones."""
-    buffer = Buffer((len(numbers),), "int")
-    buffer.ndarray.from_numpy(np.array(numbers, np.int32))
-    return buffer
+    def gather(self, buffer, count: int) -> None:
+        """Fill the columns light_vector and light_value."""
+        geometry = None if self.geometry is None else self.geometry.value
+        lights.gather_light(buffer, count, self.kind, geometry, self.value.value)
+        if self.spot is not None:
+            spot = self.spot
+            lights.narrow(buffer, count, spot.direction.value, spot.cutoff.value, spot.falloff.value)
+
+    def gather_adjoint(self, buffer, count: int, part) -> None:
+        """From the gradient of both columns to the light's and to the buffer's positions."""
+        if self.spot is not None:
+            spot = self.spot
+            values = (self.value.value, spot.direction.value, spot.cutoff.value, spot.falloff.value)
+            grads = (spot.direction.grad, spot.cutoff.grad, spot.falloff.grad)
+            lights.narrow_adjoint(buffer, count, *values, *grads, part)
+        geometry, geometry_grad = None, None
+        if self.geometry is not None:
+            geometry, geometry_grad = self.geometry.value, self.geometry.grad
+        lights.gather_light_adjoint(buffer, count, self.kind, geometry, geometry_grad, self.value.grad, part)
 
 
 class Surface(ABC):
@@ -121,6 +136,28 @@ class Surface(ABC):
     def scatter_colors(self, index: int, slot: str) -> None:
         """From the gradient of the column that `fill_colors` wrote."""
 
+    @abstractmethod
+    def darken_back(self, column) -> None:
+        """Zero a field of colours where the surface is seen from behind."""
+
+
+def _local(material: Material) -> list[tuple[str, Source]]:
+    """The slots that local shading reads; none of a material that it cannot draw, which nothing seen is made of."""
+    if material.type not in FAMILIES:
+        return []
+    return [(slot, source) for slot, source in material.sources.items() if slot not in ("opacity", "normal")]
+
+
+def _check_local(name: str, material: Material) -> None:
+    where, mend = f"materials.{name}", "choose a renderer that follows light, as path or photons"
+    if material.type not in FAMILIES:
+        raise SceneError(where, f"{material.type!r} is no material of local shading", mend)
+    opacity = material.sources.get("opacity")
+    if opacity is not None and not (isinstance(opacity, Parameter) and opacity.host() == 1):
+        raise SceneError(f"{where}.opacity", "is not 1, and local shading draws opaque surfaces only", mend)
+    if "normal" in material.sources:
+        raise SceneError(f"{where}.normal", "is a normal map, which local shading does not draw", mend)
+
 
 def unit_normals(surface: Surface) -> Array:
     """[n, 3] unit shading normal (world, on the viewer's side) of every entry."""
@@ -141,21 +178,34 @@ def unit_normals(surface: Surface) -> Array:
 
 
 class Shading:
-    """Colours of a surface under the scene's lights and materials; an environment light does not shine on it."""
+    """Colours of a surface under the scene's lights and materials; an environment light does not shine on it.
+
+    Emission is added on the front. Nothing else sees it: it lights no other surface. Directional light is parallel,
+    whatever its angular diameter.
+
+    Raises:
+        SceneError: a material of the scene's nodes that only light transport draws: another type than those of
+            `FAMILIES`, an opacity other than the number 1, or a normal map.
+    """
 
     def __init__(self, scene: Scene, surface: Surface) -> None:
         self.surface = surface
         self.materials: list[Material] = [scene.materials.get(name, surface.default) for name in surface.materials]
-        types = sorted({material.type for material in self.materials})
+        used = {name for node in scene.nodes.values() for name in node.materials}
+        for name, material in zip(surface.materials, self.materials, strict=True):
+            if name in used:
+                _check_local(name, material)
+        types = sorted({material.type for material in self.materials} & FAMILIES.keys())
         self.families = list(enumerate(types))
-        self.family_of_material = _uploaded(
-            runtime.generation(), tuple(types.index(material.type) for material in self.materials)
+        self.family_of_material = integers(
+            [types.index(material.type) if material.type in types else -1 for material in self.materials]
         )
+        self.emits = any("emission" in material.sources for material in self.materials)
         shining = [light for light in scene.lights.values() if not isinstance(light, EnvironmentLight)]
         self.lights = [LightSource.of(light) for light in shining]
         self.textures: dict[int, TextureLookup] = {}
         for material in self.materials:
-            for source in material.sources.values():
+            for _, source in _local(material):
                 if isinstance(source, Texture) and id(source) not in self.textures:
                     self.textures[id(source)] = TextureLookup(source)
         self.trilinear = any(lookup.trilinear for lookup in self.textures.values())
@@ -169,11 +219,12 @@ class Shading:
         inputs: list[Array] = [*surface.inputs, *surface.color_inputs]
         inputs += [parameter for material in self.materials for parameter in material.parameters().values()]
         for light in self.lights:
-            inputs += [light.value] if light.geometry is None else [light.geometry, light.value]
+            inputs += light.parameters()
 
         def forward() -> None:
             buffer = self._fill()
             buffer.clear_color(surface.count)
+            self._emit()
             for light in self.lights:
                 self._shine(light)
             kernels.color_to_array(surface.count, buffer.color, out.value)
@@ -186,6 +237,8 @@ class Shading:
             kernels.array_to_color_grad(surface.count, out.grad, buffer.color)
             for light in reversed(self.lights):
                 self._shine_adjoint(light)
+            if self.emits:
+                surface.darken_back(buffer.color.grad)
             self._slots_adjoint()
             surface.scatter()
 
@@ -200,52 +253,57 @@ class Shading:
         for lookup in self.textures.values():
             lookup.build()
         for index, material in enumerate(self.materials):
-            for slot, source in material.sources.items():
-                self._fill_slot(index, slot, source)
+            for slot, source in _local(material):
+                if slot != "emission":
+                    self._fill_column(index, slot, source)
         buffer.filled_by = self._token
         return buffer
 
-    def _fill_slot(self, index: int, slot: str, source) -> None:
+    def _emit(self) -> None:
+        """Write what materials emit into the cleared colours."""
+        if self.emits:
+            for index, material in enumerate(self.materials):
+                if "emission" in material.sources:
+                    self._fill_column(index, "color", material.sources["emission"])
+            self.surface.darken_back(self.surface.buffer().color)
+
+    def _fill_column(self, index: int, column: str, source: Source) -> None:
         buffer, count = self.surface.buffer(), self.surface.count
         if isinstance(source, Texture):
-            self.textures[id(source)].sample(buffer, slot, count, index)
+            self.textures[id(source)].sample(buffer, column, count, index)
         elif isinstance(source, Parameter):
-            fill_constant(buffer, slot, count, index, source.value)
+            fill_constant(buffer, column, count, index, source.value)
         else:
-            self.surface.fill_colors(index, slot)
+            self.surface.fill_colors(index, column)
 
     def _shine(self, light: LightSource) -> None:
         count, buffer = self.surface.count, self.surface.buffer()
-        geometry = None if light.geometry is None else light.geometry.value
-        lights.gather_light(buffer, count, light.kind, geometry, light.value.value)
+        light.gather(buffer, count)
         for family, name in self.families:
             shade.shade_kernel(*FAMILIES[name])(buffer, count, self.family_of_material.ndarray, family, light.kind)
 
     def _shine_adjoint(self, light: LightSource) -> None:
         count, buffer = self.surface.count, self.surface.buffer()
-        geometry = light.geometry
-        lights.gather_light(buffer, count, light.kind, None if geometry is None else geometry.value, light.value.value)
+        light.gather(buffer, count)
         for family, name in self.families:
             kernel = shade.shade_kernel(*FAMILIES[name])
             kernel.grad(buffer, count, self.family_of_material.ndarray, family, light.kind)
-        lights.gather_light_adjoint(
-            buffer, count, light.kind, None if geometry is None else geometry.value,
-            None if geometry is None else geometry.grad, light.value.grad, self.scratch.ndarray,
-        )  # fmt: skip
+        light.gather_adjoint(buffer, count, self.scratch.ndarray)
 
     def _slots_adjoint(self) -> None:
         buffer, count = self.surface.buffer(), self.surface.count
         for lookup in self.textures.values():
             lookup.clear()
         for index, material in enumerate(self.materials):
-            for slot, source in material.sources.items():
+            for slot, source in _local(material):
+                column = "color" if slot == "emission" else slot
                 if isinstance(source, Texture):
-                    self.textures[id(source)].sample_adjoint(buffer, slot, count, index)
+                    self.textures[id(source)].sample_adjoint(buffer, column, count, index)
                 elif isinstance(source, Parameter):
                     if needs(source):
-                        fill_constant_adjoint(buffer, slot, count, index, source.grad, self.scratch.ndarray)
+                        fill_constant_adjoint(buffer, column, count, index, source.grad, self.scratch.ndarray)
                 else:
-                    self.surface.scatter_colors(index, slot)
+                    self.surface.scatter_colors(index, column)
         for lookup in self.textures.values():
             lookup.collect()
         if self.textures:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tidr.array import Array, constant
 from tidr.fitting.tape import Operation, needs, run
-from tidr.scene.camera import Camera
+from tidr.scene.camera import Camera, pinhole_parameters
 
 from .rays import Rays
 
@@ -24,7 +24,7 @@ class Views:
         self.cameras, self.count, self.width, self.height = cameras, len(cameras), width, height
         self.projection, self.eye = Array((self.count, 16)), Array((self.count, 4))
         self.table = constant([(c.kind == "perspective", c.near, c.far) for c in cameras])
-        inputs = [parameter for camera in cameras for parameter in camera.parameters().values()]
+        inputs = pinhole_parameters(cameras)
 
         def forward() -> None:
             matrices, eyes = zip(*(camera.projection(width, height) for camera in cameras), strict=True)

@@ -12,7 +12,8 @@ depends on none of the step counts.
 
 What this does not differentiate: where a ray stops, and light that turns from one side of a face of the box to the
 other. Nothing is attenuated by other objects, and light is scattered once
-only. An environment light is seen through the medium, which does not scatter it.
+only. An environment light is seen through the medium, which does not scatter it; spot lights are refused. Directional
+light is parallel, whatever its angular diameter.
 
 Henyey and Greenstein 1941 (phase function); Zhang et al. 2019, "A Differential Theory of Radiative Transfer"; marching
 again as in Vicini, Speierer and Jakob 2021, "Path Replay Backpropagation", here for a quadrature.
@@ -27,11 +28,12 @@ import numpy as np
 from tidr import runtime
 from tidr.array import Array, constant
 from tidr.buffer import Buffer
+from tidr.errors import SceneError
 from tidr.fitting.tape import Operation, needs, run
 from tidr.kernels import accumulate
 from tidr.kernels.volume import march, march_adjoint, medium, medium_adjoint, medium_light
 from tidr.scene.graph import Node, Scene
-from tidr.scene.light import AmbientLight, DirectionalLight, EnvironmentLight, LocalLight, PointLight
+from tidr.scene.light import AmbientLight, DirectionalLight, EnvironmentLight, LocalLight, PointLight, SpotLight
 from tidr.scene.volume import ACTIVATIONS, Volume
 
 from .volume_grid import grid_layer
@@ -77,6 +79,9 @@ class LightTable:
     def __init__(self, scene: Scene, node: Node) -> None:
         self.lights = [light for light in scene.lights.values() if not isinstance(light, EnvironmentLight)]
         self.count = len(self.lights)
+        for name, light in scene.lights.items():
+            if isinstance(light, SpotLight):
+                raise SceneError(f"lights.{name}", "is a spot light, which no medium scatters", "use a point light")
         self.table, self.metric = Array((max(self.count, 1), 6)), Array((1, 9))
         self.kinds = Buffer((max(self.count, 1),), "int")
         self._scene, self._node = scene, node
@@ -138,7 +143,7 @@ def _geometry(light: LocalLight) -> np.ndarray:
 def _value(light: LocalLight):
     if isinstance(light, AmbientLight):
         return light.radiance
-    return light.intensity if isinstance(light, PointLight) else light.irradiance
+    return light.irradiance if isinstance(light, DirectionalLight) else light.intensity
 
 
 def _add(parameter, gradient: np.ndarray) -> None:

@@ -25,7 +25,7 @@ from tidr.kernels import accumulate
 from tidr.kernels.reduce import split
 from tidr.kernels.voxels import splat as kernels
 from tidr.kernels.voxels import splat_lists as lists
-from tidr.scene.camera import Camera
+from tidr.scene.camera import Camera, pinhole_parameters
 from tidr.scene.graph import Node, Scene
 from tidr.scene.voxels import VoxelGrid
 
@@ -225,6 +225,6 @@ def _table(
                 if needs(parameter):
                     parameter.set_grad(parameter.grad_numpy() + part)
 
-    inputs = [*transforms, *(p for camera in cameras for p in camera.parameters().values())]
+    inputs = [*transforms, *pinhole_parameters(cameras)]
     run(Operation(forward, backward, inputs, [table], "voxel projection"))
     return table

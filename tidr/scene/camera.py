@@ -1,7 +1,8 @@
-"""Cameras: pose and intrinsics as parameters, perspective and orthographic."""
+"""Cameras: pose and intrinsics as parameters, perspective (with or without a lens) and orthographic."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,17 @@ from .transform import (
 
 
 class Camera:
-    """A pinhole or orthographic camera.
+    """A pinhole, thin-lens or orthographic camera.
 
     Parameters (world space, pixels at `width` x `height`; rendering at another size scales them):
         position: [3] centre of projection, world.
         rotation: [4] camera-to-world quaternion, w first; OpenGL axes (x right, y up, looking along -z).
         focal: [2] fx, fy in pixels; for an orthographic camera pixels per world unit.
         principal_point: [2] cx, cy in pixels from the top left corner.
+        aperture_radius, focus_distance: in world units, the second along the viewing axis; only of a perspective camera
+            that was given them. What lies at another depth z is blurred to a disc of 2 aperture_radius focal
+            |z - focus_distance| / (z focus_distance) pixels across (Potmesil and Chakravarty 1981, "A Lens and Aperture
+            Camera Model for Synthetic Image Generation"). Only light transport draws such a camera.
 
     near and far bound `depth`, the distance along the viewing axis.
     """
@@ -41,6 +46,8 @@ class Camera:
         kind: str = "perspective",
         near: float = 1e-2,
         far: float = 1e6,
+        aperture_radius: float | None = None,
+        focus_distance: float | None = None,
     ) -> None:
         if kind not in ("perspective", "orthographic"):
             raise SceneError("camera", f"type is {kind!r}", "choose perspective or orthographic")
@@ -57,6 +64,11 @@ class Camera:
         self.rotation = Parameter(np.asarray(rotation, np.float64).reshape(4), Constraint(unit=True))
         self.focal = Parameter(np.asarray(focal, np.float64).reshape(2), Constraint(positive=True))
         self.principal_point = Parameter(np.asarray(principal_point, np.float64).reshape(2))
+        self.aperture_radius = self.focus_distance = None
+        if aperture_radius is not None or focus_distance is not None:
+            radius, distance = _lens(kind, aperture_radius, focus_distance)
+            self.aperture_radius = Parameter(radius, Constraint(clamp=(0.0, np.inf)))
+            self.focus_distance = Parameter(distance, Constraint(positive=True))
 
     @classmethod
     def look_at(
@@ -117,12 +129,13 @@ class Camera:
         return matrix
 
     def parameters(self) -> dict[str, Parameter]:
+        lens = {"aperture_radius": self.aperture_radius, "focus_distance": self.focus_distance}
         return {
             "position": self.position,
             "rotation": self.rotation,
             "focal": self.focal,
             "principal_point": self.principal_point,
-        }
+        } | {name: parameter for name, parameter in lens.items() if parameter is not None}
 
     def versions(self) -> tuple[int, ...]:
         return tuple(parameter.version for parameter in self.parameters().values())
@@ -203,6 +216,26 @@ class Camera:
             "principal_point": np.array([-to_axes[0, 2] / fx, to_axes[1, 2] / fy]) * size,
         }
 
+    def lens(self) -> np.ndarray:
+        """[7]: aperture radius times the camera's right and up (world), focus distance; without a lens 0 and 1."""
+        if self.aperture_radius is None or self.focus_distance is None:
+            return np.array([0.0] * 6 + [1.0])
+        axes = self.aperture_radius.host() * rotation_from_quaternion(self.rotation.host())[:, :2]
+        return np.append(axes.T, self.focus_distance.host())
+
+    def lens_adjoint(self, gradient: np.ndarray) -> dict[str, np.ndarray]:
+        """Gradients of this camera's parameters from dL/dlens [7]."""
+        if self.aperture_radius is None:
+            return {}
+        quaternion, to_axes = self.rotation.host(), gradient[:6].reshape(2, 3).T
+        to_rotation = np.zeros((3, 3))
+        to_rotation[:, :2] = self.aperture_radius.host() * to_axes
+        return {
+            "rotation": rotation_adjoint(quaternion, to_rotation),
+            "aperture_radius": (to_axes * rotation_from_quaternion(quaternion)[:, :2]).sum(),
+            "focus_distance": gradient[6],
+        }
+
     def _spread(self) -> int:
         """Which of origin (0) and direction (1) differs from pixel to pixel."""
         return 1 if self.kind == "perspective" else 0
@@ -223,6 +256,33 @@ class Camera:
         if self.kind == "perspective":
             return np.array([[fx, 0, -cx, 0], [0, -fy, -cy, 0], [0, 0, -1, 0], [0, 0, -1, 0]], np.float64)
         return np.array([[fx, 0, 0, cx], [0, -fy, 0, cy], [0, 0, 0, 1], [0, 0, -1, 0]], np.float64)
+
+
+def _lens(kind: str, radius: float | None, distance: float | None) -> tuple[float, float]:
+    """The two numbers of a thin lens, checked."""
+    if kind != "perspective":
+        raise SceneError("camera", f"aperture_radius of a camera of type {kind!r}", "only perspective cameras have it")
+    if radius is None or distance is None:
+        raise SceneError("camera", "a lens needs both aperture_radius and focus_distance", "give both or neither")
+    if not 0 <= radius < np.inf:
+        raise SceneError("camera", f"aperture_radius is {radius}", "give a length in world units, 0 or more")
+    if not 0 < distance < np.inf:
+        raise SceneError("camera", f"focus_distance is {distance}", "give a positive length in world units")
+    return radius, distance
+
+
+def pinhole_parameters(cameras: Sequence[Camera]) -> list[Parameter]:
+    """The parameters of all cameras, one after the other, for renderers in which every pixel is one ray of a camera.
+
+    Raises:
+        SceneError: a camera with a lens, or a meter.
+    """
+    for camera in cameras:
+        if camera.kind not in ("perspective", "orthographic") or camera.aperture_radius is not None:
+            name = camera.position.path.rpartition(".")[0] or "camera"
+            what = "has a lens (aperture_radius)" if camera.kind == "perspective" else f"is a {camera.kind}"
+            raise SceneError(name, f"{what}, which this renderer does not draw", 'use renderer "path"')
+    return [parameter for camera in cameras for parameter in camera.parameters().values()]
 
 
 def orbit(count: int, radius: float, target=(0, 0, 0), *, elevation_degrees=20.0, start_degrees=0.0, **options):

@@ -93,7 +93,9 @@ def _colors(mesh: Mesh, faces: np.ndarray, weights: np.ndarray, materials: Seque
 
 
 def _albedo(mesh: Mesh, material: Material, faces, weights, of_vertices, here) -> np.ndarray:
-    source = material.sources["albedo"]
+    source = material.sources.get("albedo")
+    if source is None:
+        raise SceneError("sample_points.materials", f"a {material.type} has no albedo", "leave the materials out")
     if isinstance(source, Texture):
         if mesh.uvs is None or mesh.uv_faces is None:
             raise SceneError("sample_points.materials", "have a texture but the mesh has no uvs", "give it some")

@@ -1,0 +1,261 @@
+"""Gradients at the two ends of paths: at eye points and the sky, where sweep.py begins, and at lights and cameras, where
+it arrives.
+"""
+
+import taichi as ti
+
+from .. import bvh, rng
+from ..accumulate import TASK, load3
+from ..path.mesh_adjoint import Parts, paint, scatter_corners
+from ..path.vertex import BLEND, DIMENSIONS, LENS, NEARLY
+from ..transport import bsdf, emission, lights, materials, sensor, surface
+from ..transport.light_shapes import turn_adjoint
+from ..transport.slots import PARAMS
+from ..transport.tables import Tables
+from . import paths
+from .aim import begin
+from .eye import SHARE, film_point, light_numbers
+from .sweep import BARY, STATE, B, D, G, N, X
+
+A1 = ti.types.ndarray(ndim=1)
+A2 = ti.types.ndarray(ndim=2)
+A1I = ti.types.ndarray(dtype=ti.i32, ndim=1)
+A2I = ti.types.ndarray(dtype=ti.i32, ndim=2)
+
+
+@ti.kernel
+def weigh(first: ti.i32, places: ti.i32, factor: float, grad: A2, seen: A2, to_radiance: A2):
+    """to_radiance [Q, 3]: gradient of what photons make of every query, for the gradient `grad` of the picture."""
+    for q in range(places):
+        paths.write3(to_radiance, q, 0, factor * load3(grad, first + q) * paths.read3(seen, q, SHARE))
+
+
+@ti.kernel
+def seed_states(
+    first: ti.i32, places: ti.i32, factor: float, grad: A2, radii: A1, radiance: A2, to_points: A2, to_normals: A2,
+    to_eyes: A2, counts: A1I, reals: A2, state: A2,
+):  # fmt: skip
+    """state [Q, STATE] at the paths' last vertices, as far as photons have a part in it."""
+    for q in range(places):
+        for k in ti.static(range(STATE)):
+            state[q, k] = 0.0
+        g = factor * load3(grad, first + q)
+        paths.write3(state, q, G, g)
+        if radii[q] > 0.0:
+            scale = reals[(counts[q] - 1) * places + q, paths.SCALE]
+            paths.write3(state, q, X, load3(to_points, q))
+            paths.write3(state, q, D, -load3(to_eyes, q))
+            paths.write3(state, q, B, scale * g * load3(radiance, q))
+            paths.write3(state, q, N, load3(to_normals, q))
+
+
+@ti.func
+def sky_adjoint(
+    light_kinds: ti.template(), atomic: ti.template(), t: ti.template(), parts: ti.template(), copy, slot, q,
+    reals: ti.template(), state: ti.template(),
+):  # fmt: skip
+    """To the light from afar that a path found, and to the path's state."""
+    d, beta, g = paths.read3(reals, slot, paths.EXIT), paths.read3(reals, slot, paths.THROUGHPUT), paths.read3(state, q, G)
+    first_light, first_texel = copy * t.light_values.shape[0] * lights.VALUES, copy * t.texels.shape[0]
+    to_d = lights.environment_radiance_adjoint(
+        light_kinds, t, d, 1, g * beta, parts.light_values, first_light, parts.texels, first_texel, atomic
+    )
+    paths.write3(state, q, D, to_d)
+    paths.write3(state, q, B, g * lights.environment_radiance(light_kinds, t, d, 1))
+
+
+@ti.func
+def eye_adjoint(
+    mask: ti.template(), light_kinds: ti.template(), atomic: ti.template(), t: ti.template(), parts: ti.template(),
+    copy, key, u1, u2, u3, level, stride, q, wholes: ti.template(), reals: ti.template(), origins: ti.template(),
+    state: ti.template(), to_params: ti.template(),
+):  # fmt: skip
+    """To material and lights at an eye point, and to the path's state."""
+    slot, first_row = level * stride + q, copy * t.values.shape[0]
+    first_light, first_texel = copy * t.light_values.shape[0] * lights.VALUES, copy * t.texels.shape[0]
+    triangle, u, v = wholes[slot, paths.TRIANGLE], reals[slot, paths.U], reals[slot, paths.V]
+    base, origin = DIMENSIONS * (1 + level), load3(origins, q)
+    if level > 0:
+        last = slot - stride
+        origin, _e1, _e2 = paths.place(t, wholes[last, paths.TRIANGLE], reals[last, paths.U], reals[last, paths.V])
+    uv, color = paths.hit.textured(mask, t, triangle, u, v)
+    x, e1, e2 = paths.place(t, triangle, u, v)
+    d = surface.unit(x - origin)
+    row, _slope, kind, p = paths.material_of(mask, t, triangle, uv, color, rng.draw(key, base + BLEND))
+    n, cross, _turned = paths.normals_of(mask, t, row, triangle, u, v, uv, e1, e2, d)
+    s1, s2 = surface.frame(n)
+    wi = surface.to_local(s1, s2, n, -d)
+    to_p = ti.Vector([to_params[q, c] for c in ti.static(range(PARAMS))])
+    entry, light_kind, other, b1, b2, way, far, value, chance, _sharp = lights.sample(light_kinds, t, x, u1, u2, u3)
+    if chance > 0.0:
+        wo = surface.to_local(s1, s2, n, way)
+        f, _density = bsdf.evaluate(mask, kind, p, wi, wo, True)
+        if wo.z * cross.dot(way) > 0.0 and value.max() > 0.0:
+            near = bvh.offset_origin(x, cross, way)
+            if bvh.any_hit(near, way, far * NEARLY, t.nodes, t.leaves) == 0:
+                g = paths.read3(state, q, G) * (reals[slot, paths.SCALE] / chance)
+                beta, glow = paths.read3(reals, slot, paths.THROUGHPUT), ti.Vector([1.0, 1.0, 1.0])
+                if ti.static(light_kinds >> lights.TRIANGLE & 1):
+                    if light_kind == lights.TRIANGLE:
+                        uv2, color2 = paths.hit.textured(mask, t, other, b1, b2)
+                        glow = materials.emission(mask, t.faces[other, 9], uv2, color2, 0.0, t)
+                        by_uv, by_color = materials.emission_scatter(
+                            mask, t.faces[other, 9], uv2, color2, 0.0, t, g * beta * f, parts.values, first_row, atomic
+                        )
+                        paint(mask, t, parts, copy, other, b1, b2, by_uv, by_color, atomic)
+                by_p, to_wi, to_wo = bsdf.evaluate_adjoint(mask, kind, p, wi, wo, g * beta * glow * value, True)
+                to_p += by_p
+                to_n = turn_adjoint(n, to_wi, -d) + turn_adjoint(n, to_wo, way)
+                to_x, to_corners = lights.sample_adjoint(
+                    light_kinds, t, x, entry, b1, b2, way, g * beta * glow * f, surface.to_world(s1, s2, n, to_wo),
+                    parts.light_values, first_light, parts.texels, first_texel, atomic,
+                )  # fmt: skip
+                if other >= 0:
+                    scatter_corners(t, parts, copy, other, to_corners, atomic)
+                paths.write3(state, q, X, paths.read3(state, q, X) + to_x)
+                paths.write3(state, q, D, paths.read3(state, q, D) - surface.to_world(s1, s2, n, to_wi))
+                paths.write3(state, q, B, paths.read3(state, q, B) + g * glow * f * value)
+                paths.write3(state, q, N, paths.read3(state, q, N) + to_n)
+    to_uv, to_color = materials.scatter(mask, row, uv, color, 0.0, t, to_p, parts.values, first_row, atomic)
+    to_bary = paint(mask, t, parts, copy, triangle, u, v, to_uv, to_color, atomic)
+    state[q, BARY] = to_bary.x
+    state[q, BARY + 1] = to_bary.y
+
+
+@ti.func
+def end_adjoint(
+    mask: ti.template(), light_kinds: ti.template(), atomic: ti.template(), t: ti.template(), parts: ti.template(),
+    copy, seed, first, number, stride, q, wholes: ti.template(), reals: ti.template(), counts: ti.template(), origins: ti.template(),
+    radii: ti.template(), state: ti.template(), to_params: ti.template(),
+):  # fmt: skip
+    """What of these two there is at the end of path q."""
+    level, left = counts[q] - 1, 1
+    if level >= 0:
+        left = wholes[level * stride + q, paths.MARK] >> paths.LEFT & 1
+    if left == 1:
+        sky_adjoint(light_kinds, atomic, t, parts, copy, (level + 1) * stride + q, q, reals, state)
+    elif radii[q] > 0.0:
+        u1, u2, u3 = light_numbers(seed, first + q, number, 0)
+        eye_adjoint(
+            mask, light_kinds, atomic, t, parts, copy, rng.key(seed, first + q, number), u1, u2, u3, level, stride, q,
+            wholes, reals, origins, state, to_params,
+        )  # fmt: skip
+
+
+@ti.kernel
+def ends(
+    mask: ti.template(), light_kinds: ti.template(), atomic: ti.template(), block: ti.template(), chunks: ti.i32,
+    places: ti.i32, first: ti.i32, number: ti.i32, seed: ti.i32, nodes: A1, leaves: A1I, faces: A2, positions: A2,
+    normals: A2, uvs: A2, colors: A2, kinds: A2, slots: A2, values: A2, entries: A2, light_values: A2, cdf: A1,
+    texels: A2, alias: A1, wholes: A2I, reals: A2, counts: A1I, origins: A2, radii: A1, state: A2, to_params: A2,
+    to_values: A1, to_light_values: A1, to_texels: A1, to_corners: A1, to_normals: A1, to_uvs: A1, to_colors: A1,
+):  # fmt: skip
+    """Fills the states [places, STATE] of camera paths at their last vertices."""
+    task = ti.static(1 if atomic else TASK)
+    ti.loop_config(block_dim=block)
+    for ticket in range(chunks * task):
+        copy = ticket // task
+        if ticket % task != 0:
+            continue
+        t = ti.static(
+            Tables(
+                nodes, leaves, faces, positions, normals, uvs, colors, kinds, slots, values, entries, light_values,
+                cdf, texels, alias,
+            )
+        )  # fmt: skip
+        parts = ti.static(Parts(to_values, to_light_values, to_texels, to_corners, to_normals, to_uvs, to_colors))
+        if ti.static(atomic):
+            end_adjoint(
+                mask, light_kinds, True, t, parts, 0, seed, first, number, places, copy, wholes, reals, counts,
+                origins, radii, state, to_params,
+            )  # fmt: skip
+        else:
+            for q in range(copy * places // chunks, (copy + 1) * places // chunks):
+                end_adjoint(
+                    mask, light_kinds, False, t, parts, copy, seed, first, number, places, q, wholes, reals, counts,
+                    origins, radii, state, to_params,
+                )  # fmt: skip
+
+
+@ti.func
+def start_adjoint(
+    mask: ti.template(), light_kinds: ti.template(), aims: ti.template(), atomic: ti.template(), t: ti.template(),
+    parts: ti.template(), spheres: ti.template(), copy, i, photons, aimed, number, seed, state: ti.template(),
+):  # fmt: skip
+    """From the state of a photon where it starts to the light."""
+    first_light, first_texel = copy * t.light_values.shape[0] * lights.VALUES, copy * t.texels.shape[0]
+    entry, triangle, b1, b2, position, direction, weight, factor, glow, _is_aimed = begin(
+        mask, light_kinds, aims, t, spheres, i, photons, aimed, number, seed
+    )
+    g = paths.read3(state, i, B) * factor
+    to_corners = emission.emit_adjoint(
+        light_kinds, t, entry, b1, b2, position, direction, paths.read3(state, i, X), paths.read3(state, i, D),
+        g * glow, parts.light_values, first_light, parts.texels, first_texel, atomic,
+    )  # fmt: skip
+    if ti.static(light_kinds >> lights.TRIANGLE & 1):
+        if triangle >= 0:
+            uv, color = paths.hit.textured(mask, t, triangle, b1, b2)
+            by_uv, by_color = materials.emission_scatter(
+                mask, t.faces[triangle, 9], uv, color, 0.0, t, g * weight, parts.values, copy * t.values.shape[0], atomic
+            )
+            paint(mask, t, parts, copy, triangle, b1, b2, by_uv, by_color, atomic)
+            scatter_corners(t, parts, copy, triangle, to_corners, atomic)
+
+
+@ti.kernel
+def starts(
+    mask: ti.template(), light_kinds: ti.template(), aims: ti.template(), atomic: ti.template(), block: ti.template(),
+    chunks: ti.i32, photons: ti.i32, aimed: ti.i32, number: ti.i32, seed: ti.i32, spheres: A2, faces: A2,
+    positions: A2, normals: A2, uvs: A2, colors: A2, kinds: A2, slots: A2, values: A2, entries: A2, light_values: A2,
+    cdf: A1, texels: A2, alias: A1, counts: A1I, state: A2, to_values: A1, to_light_values: A1, to_texels: A1,
+    to_corners: A1, to_normals: A1, to_uvs: A1, to_colors: A1,
+):  # fmt: skip
+    """From the photons' states to the lights."""
+    task = ti.static(1 if atomic else TASK)
+    ti.loop_config(block_dim=block)
+    for ticket in range(chunks * task):
+        copy = ticket // task
+        if ticket % task != 0:
+            continue
+        t = ti.static(
+            Tables(
+                faces, faces, faces, positions, normals, uvs, colors, kinds, slots, values, entries, light_values,
+                cdf, texels, alias,
+            )
+        )  # fmt: skip
+        parts = ti.static(Parts(to_values, to_light_values, to_texels, to_corners, to_normals, to_uvs, to_colors))
+        if ti.static(atomic):
+            if counts[copy] > 0:
+                start_adjoint(
+                    mask, light_kinds, aims, True, t, parts, spheres, 0, copy, photons, aimed, number, seed, state
+                )
+        else:
+            for i in range(copy * photons // chunks, (copy + 1) * photons // chunks):
+                if counts[i] > 0:
+                    start_adjoint(
+                        mask, light_kinds, aims, False, t, parts, spheres, copy, i, photons, aimed, number, seed, state
+                    )
+
+
+@ti.kernel
+def cameras(
+    sensors: ti.template(), film: ti.template(), atomic: ti.template(), block: ti.template(), chunks: ti.i32,
+    copies: ti.i32, first: ti.i32, places: ti.i32, number: ti.i32, seed: ti.i32, width: ti.i32, height: ti.i32,
+    table: A2, state: A2, to_table: A1,
+):  # fmt: skip
+    """From the states of camera paths where they start to the sensors."""
+    task = ti.static(1 if atomic else TASK)
+    ti.loop_config(block_dim=block)
+    for ticket in range(chunks * task):
+        chunk = ticket // task
+        if ticket % task != 0:
+            continue
+        for q in range(chunk * places // chunks, (chunk + 1) * places // chunks):
+            key = rng.key(seed, first + q, number)
+            view, x, y = film_point(film, seed, first + q, number, width, height)
+            found = sensor.primary_ray_adjoint(
+                sensors, table, view, x, y, rng.draw(key, LENS), rng.draw(key, LENS + 1), paths.read3(state, q, X),
+                paths.read3(state, q, D), 0.0, paths.read3(state, q, B).sum(),
+            )  # fmt: skip
+            slot = ((chunk % copies) * table.shape[0] + view) * sensor.COLUMNS
+            sensor.add_row(to_table, slot, found, atomic)

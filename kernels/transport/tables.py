@@ -1,0 +1,27 @@
+"""A scene's device tables under one name, so that functions that follow rays take one argument."""
+
+from typing import Any, NamedTuple
+
+
+class Tables(NamedTuple):
+    """Made inside a kernel from its arguments: `t = ti.static(Tables(...))`; ti.funcs take it as a template.
+
+    nodes, leaves: the BVH. faces, positions, normals, uvs, colors: see surface.py. kinds, slots, values: see
+    materials.py. entries, light_values, cdf, texels, alias: see lights.py.
+    """
+
+    nodes: Any
+    leaves: Any
+    faces: Any
+    positions: Any
+    normals: Any
+    uvs: Any
+    colors: Any
+    kinds: Any
+    slots: Any
+    values: Any
+    entries: Any
+    light_values: Any
+    cdf: Any
+    texels: Any
+    alias: Any
