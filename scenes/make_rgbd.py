@@ -37,10 +37,13 @@ def cameras() -> tuple[tidr.Camera, tidr.Camera]:
 
 
 def room() -> tidr.Scene:
-    """The Cornell box without its boxes, with the duck and the bracket in it."""
+    """The Cornell box without its boxes, with the duck and the bracket in it, and lights that a rasterizer draws."""
     scene, duck, bracket = (tidr.load(name) for name in ("cornell", "duck", "bracket"))
     for name in ("tall_box", "short_box"):
         del scene.nodes[name]
+    scene.materials["panel"] = tidr.Material("lambert", albedo=(0.95, 0.93, 0.88))
+    scene.add_light("lamp", tidr.PointLight((0, 0.85, 0), (3.2, 2.9, 2.4)))
+    scene.add_light("bounce", tidr.AmbientLight((0.16, 0.14, 0.12)))
     scene.add_material("paint", duck.materials["paint"])
     scene.add_material("steel", bracket.materials["steel"])
     turn = (np.cos(0.3), 0.0, np.sin(0.3), 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import pytest
@@ -28,8 +29,14 @@ class Backend:
         return 6e-6 if self.precision == 64 else 5e-3
 
 
+@functools.cache
+def vulkan_is_there() -> bool:
+    """Asked once a run, since it takes a child process."""
+    return bool(runtime.vulkan_devices())
+
+
 def start(arch: str, precision: int) -> Backend:
-    if arch == "vulkan" and not runtime.vulkan_devices():
+    if arch == "vulkan" and not vulkan_is_there():
         pytest.skip("no Vulkan device on this machine (Debian: mesa-vulkan-drivers libvulkan1)")
     running = runtime.started()
     if running is None or (running.arch, running.precision) != (arch, precision):
@@ -62,8 +69,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def backend_of(item: pytest.Item) -> str:
         chosen = getattr(getattr(item, "callspec", None), "params", {}).get("backend", "")
-        names = getattr(item, "fixturenames", ())
-        return chosen or next((name for name in ("f64", "f32", "vulkan") if name in names), "")
+        names = (*getattr(item, "fixturenames", ()), *chosen.split("-"))  # "cpu-f64" is "f64", "vulkan-f32" is "vulkan"
+        return next((name for name in ("vulkan", "f64", "f32") if name in names), "")
 
     order: dict[str, int] = {}
     for item in items:

@@ -62,6 +62,7 @@ _NAMES = {
     "LevelSetRenderer": "renderers.level_set",
     "NeusRenderer": "renderers.neus",
     "PointRenderer": "renderers.points",
+    "PathTracer": "renderers.path",
     "PhotonMapper": "renderers.photons",
     "PhotonMap": "renderers.photon_map",
     "AnchorRenderer": "renderers.implicit_anchors",

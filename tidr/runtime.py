@@ -41,7 +41,17 @@ def taichi() -> Any:
         import taichi as ti
 
     ti.set_logging_level(ti.ERROR)
+    ti.lang.ast.ast_transformer_utils.ASTTransformerContext.get_pos_info = _position
     return ti
+
+
+def _position(context: Any, node: Any) -> str:
+    """Where an expression of a kernel stands, for Taichi's messages.
+
+    Taichi's own draws the line and an arrow too, for every expression whether it is ever shown or not: a third of the
+    time that a kernel takes to start.
+    """
+    return f'File "{context.file}", line {node.lineno + context.lineno_offset}, in {context.func.func.__name__}:\n'
 
 
 def init(arch: str = "auto", precision: int = 32, seed: int = 0, threads: int | None = None) -> Runtime:
@@ -74,7 +84,7 @@ def init(arch: str = "auto", precision: int = 32, seed: int = 0, threads: int | 
             random_seed=seed,
             cpu_max_num_threads=count,
             debug=os.environ.get("TIDR_DEBUG") == "1",
-            cfg_optimization=False,  # halves the time to compile; LLVM optimises as well: kernels run as fast
+            cfg_optimization=chosen in ("vulkan", "metal"),  # elsewhere LLVM does it, in half the time
         )
     started = ti.lang.impl.current_cfg().arch
     if started != getattr(ti, chosen):

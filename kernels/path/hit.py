@@ -48,7 +48,7 @@ def bent(mask: ti.template(), t: ti.template(), row, triangle, uv, e1, e2, n):
 
 @ti.func
 def turn(t: ti.template(), row, n, cross, d):
-    """1, or -1 where the shading normal n of an opaque surface has to be turned to the side that the ray d came from."""
+    """1, or -1 where the normal n of an opaque surface has to be turned to the side that the ray d came from."""
     turned = 1.0
     if t.kinds[row, materials.FLAGS] >> materials.TWO_SIDED & 1:
         if cross.dot(d) > 0.0:

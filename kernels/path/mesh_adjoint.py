@@ -20,6 +20,7 @@ class Parts(NamedTuple):
     normals: Any
     uvs: Any
     colors: Any
+    media: Any = None
 
 
 @ti.func

@@ -10,16 +10,18 @@ of strategies and choices are held fixed; so are directions behind a mirror or a
 import taichi as ti
 
 from .. import bvh, rng
-from ..transport import bsdf, lights, materials, specular, surface
+from ..transport import bsdf, lights, materials, medium, specular, surface
 from ..transport.light_shapes import point_adjoint
-from ..transport.slots import PARAMS
+from ..transport.slots import PARAMS, PHASE
 from . import hit
+from .medium_adjoint import PICK, consider, deposit, pass_through
 from .mesh_adjoint import normal_adjoint, paint, scatter_corners, seen_adjoint
 from .vertex import (
     DIMENSIONS,
     FAR,
     OPACITY,
     PASSES,
+    PICKING,
     glow,
     leave,
     look,
@@ -47,12 +49,18 @@ def ratio(a, b):
 
 
 # A path's state: where it is in two vectors, so that a kernel can put it aside between two steps.
-O, D, BETA, REST = 0, 3, 6, 9  # ray, throughput, what the path still brings
+ORIGIN, WAY, BETA, REST = 0, 3, 6, 9  # ray, throughput, what the path still brings
 PDF, ETA, U, V, DISTANCE = 12, 13, 14, 15, 16  # of the last direction; of the hit
 LAST, LAST_U, LAST_V = 17, 20, 21  # the vertex before
 TO_X, TO_B, TO_D, FIRST_U, FIRST_V, REALS = 22, 25, 27, 30, 31, 32  # gradients of the first hit and the camera's ray
 TRIANGLE, DEPTH, PASSED, DELTA, LAST_TRIANGLE, FIRST_TRIANGLE, ALIVE, MET, WHOLES = 0, 1, 2, 3, 4, 5, 6, 7, 8
-NOWHERE = -2  # in place of a triangle: the path is still at the camera
+NOWHERE, INSIDE = -2, -3  # in place of a triangle: the path is still at the camera; INSIDE - medium: in a medium
+PICKED = REALS + PICK  # where a medium's gradient is wanted, the picked place comes behind the rest of the state
+
+
+def reals_of(mask: int) -> int:
+    """How many reals a path's state has."""
+    return PICKED if mask >> medium.LEARNS & 1 else REALS
 
 
 @ti.func
@@ -71,8 +79,8 @@ def embark(origin, direction, light, s: ti.template(), k: ti.template()):
     """The state of a path that is about to leave the camera and brings `light`."""
     for c in ti.static(range(REALS)):
         s[c] = 0.0
-    write(s, O, origin)
-    write(s, D, direction)
+    write(s, ORIGIN, origin)
+    write(s, WAY, direction)
     write(s, BETA, ti.Vector([1.0, 1.0, 1.0]))
     write(s, REST, light)
     s[ETA] = 1.0
@@ -103,7 +111,9 @@ def vertex_adjoint(
             if k[MET] == 1:
                 write(s, TO_X, read(s, TO_X) + to_last)
             elif ti.static(wants & GEOMETRY):
-                scatter_corners(t, parts, copy, k[LAST_TRIANGLE], point_adjoint(s[LAST_U], s[LAST_V], to_last), atomic)
+                if k[LAST_TRIANGLE] >= 0:
+                    to_corners = point_adjoint(s[LAST_U], s[LAST_V], to_last)
+                    scatter_corners(t, parts, copy, k[LAST_TRIANGLE], to_corners, atomic)
     to_b += paint(mask, t, parts, copy, triangle, u, v, to_uv, to_color, atomic)
     if ti.static(wants):
         if k[MET] == 0:
@@ -150,9 +160,9 @@ def arrival_adjoint(
     if met == 1:
         beta = read(s, BETA)
         radiance, weight = glow(
-            mask, t, triangle, uv, color, read(s, D), s[DISTANCE], cross, s[PDF], k[DELTA]
+            mask, t, triangle, uv, color, read(s, WAY), s[DISTANCE], cross, s[PDF], k[DELTA]
         )  # fmt: skip
-        if radiance.max() > 0.0 or (t.faces[triangle, 11] >= 0 and cross.dot(read(s, D)) < 0.0):
+        if radiance.max() > 0.0 or (t.faces[triangle, 11] >= 0 and cross.dot(read(s, WAY)) < 0.0):
             write(s, REST, read(s, REST) - weight * beta * radiance)
             by_uv, by_color = materials.emission_scatter(
                 mask, material, uv, color, 0.0, t, weight * g * beta, parts.values, first, atomic
@@ -222,7 +232,7 @@ def step(
     zero = ti.Vector([0.0, 0.0, 0.0])
     base = DIMENSIONS * (1 + k[DEPTH] + k[PASSED])
     first_light, first_texel = copy * t.light_values.shape[0] * lights.VALUES, copy * t.texels.shape[0]
-    d, triangle, u, v = read(s, D), k[TRIANGLE], s[U], s[V]
+    d, triangle, u, v = read(s, WAY), k[TRIANGLE], s[U], s[V]
     # What a vertex has, and there is none at the camera.
     going, scatters, mirror = 1, 0, 1
     uv, color, x, e1, e2, cross = ti.Vector([0.0, 0.0]), zero, zero, zero, zero, zero
@@ -231,7 +241,16 @@ def step(
     looking, entry, other, b1, b2, way, far = 0, 0, -1, 0.0, 0.0, zero, FAR
     value, f, light_share, to_light, near = zero, zero, 0.0, zero, zero
     after, share, wo = read(s, BETA), zero, zero
-    if triangle >= 0:
+    inside = INSIDE - triangle
+    if inside >= 0:
+        if ti.static(mask >> PHASE & 1):
+            x, n, cross, kind = read(s, ORIGIN) + s[DISTANCE] * d, -d, -d, PHASE
+            p = medium.gather(t, inside, x)
+            going = 0
+            k[DEPTH] += 1
+            if k[DEPTH] < max_depth:
+                scatters = 1
+    elif triangle >= 0:
         x, e1, e2, uv, color = place(mask, t, triangle, u, v)
         cross = e1.cross(e2)
         solid, met = materials.opacity(mask, t.faces[triangle, 9], uv, 0.0, t), 1
@@ -242,48 +261,68 @@ def step(
         if met == 0:
             if k[PASSED] < PASSES:
                 going, k[PASSED] = 1, k[PASSED] + 1
-                write(s, O, bvh.offset_origin(x, cross, d))
+                write(s, ORIGIN, bvh.offset_origin(x, cross, d))
         else:
             k[DEPTH] += 1
             if k[DEPTH] < max_depth:
                 scatters = 1
                 row, slope, kind, p, n, turned = scatterer(mask, t, triangle, u, v, uv, color, e1, e2, d, key, base)
-                outward = turned * cross
-                tangent, bitangent = surface.frame(n)
-                wi = surface.to_local(tangent, bitangent, n, -d)
-                looking, entry, other, b1, b2, way, far, value, f, light_share, to_light = look(
-                    mask, light_kinds, t, x, outward, n, wi, kind, p, key, base
-                )
-                near = bvh.offset_origin(x, outward, way)
-                going, o, d, after, share, s[PDF], mirror, s[ETA], wo = leave(
-                    mask, x, outward, n, wi, kind, p, after, s[ETA], k[DEPTH], roulette_depth, key, base
-                )
-                write(s, O, o)
+    if scatters == 1:
+        outward = turned * cross
+        tangent, bitangent = surface.frame(n)
+        wi = surface.to_local(tangent, bitangent, n, -d)
+        looking, entry, other, b1, b2, way, far, value, f, light_share, to_light = look(
+            mask, light_kinds, t, x, outward, n, wi, kind, p, key, base
+        )
+        near = bvh.offset_origin(x, outward, way)
+        going, o, d, after, share, s[PDF], mirror, s[ETA], wo = leave(
+            mask, x, outward, n, wi, kind, p, after, s[ETA], k[DEPTH], roulette_depth, key, base
+        )
+        write(s, ORIGIN, o)
     # To the light, and where the path goes next: the same code for both rays.
     following, distance, next_u, next_v = -1, 0.0, 0.0, 0.0
+    base = DIMENSIONS * (1 + k[DEPTH] + k[PASSED])
+    which, where, lengths, lit = ti.Vector([-1, -1, -1]), ti.Matrix.zero(float, 3, 3), zero, 0.0
     for ray in range(2):
         wanted, start_at, to, reach = looking, near, way, far
         if ray == 1:
-            wanted, start_at, to, reach = going, read(s, O), d, FAR
+            wanted, start_at, to, reach = going, read(s, ORIGIN), d, FAR
         if wanted == 1:
             triangle_met, distance_met, u_met, v_met = bvh.meet(start_at, to, reach, ray == 0, t.nodes, t.leaves)
+            if ti.static(mask >> PHASE & 1):
+                if ray == 1 or triangle_met < 0:
+                    through, found, stop, seen_in, seen, length = pass_through(
+                        mask, t, start_at, to, ti.select(triangle_met < 0, reach, distance_met), 1 - ray, key, base
+                    )
+                    if ray == 0:
+                        light_share *= through
+                    elif found >= 0:
+                        triangle_met, distance_met = INSIDE - found, stop
+                    for c in ti.static(range(2)):
+                        if ray == c:
+                            which[c], lengths[c] = seen_in, length
+                            for axis in ti.static(range(3)):
+                                where[c, axis] = seen[axis]
             if ray == 1:
                 following, distance, next_u, next_v = triangle_met, distance_met, u_met, v_met
             elif triangle_met >= 0:
                 looking = 0
-    if triangle >= 0:
+    if triangle >= 0 or inside >= 0:
         to_x, to_n, to_wi = zero, zero, zero
         if scatters == 1:
             if ti.static(mask >> materials.BLENDS & 1):
-                material, first_row = t.faces[triangle, 9], copy * t.values.shape[0]
-                to_uv += materials.weight_scatter(
-                    mask, material, uv, 0.0, t, slope * g.dot(read(s, REST)), parts.values, first_row, atomic
-                )
+                if inside < 0:
+                    material, first_row = t.faces[triangle, 9], copy * t.values.shape[0]
+                    to_uv += materials.weight_scatter(
+                        mask, material, uv, 0.0, t, slope * g.dot(read(s, REST)), parts.values, first_row, atomic
+                    )
             g_light, g_value = zero, zero
             if looking == 1:
+                lit = g.dot(read(s, REST))
                 g_light, g_value = light_adjoint(
                     mask, atomic, t, parts, copy, other, b1, b2, f, value, light_share, g, s
                 )
+                lit -= g.dot(read(s, REST))
             scale = 1.0
             if mirror == 0:
                 scale = s[PDF]
@@ -291,11 +330,14 @@ def step(
             to_p, to_n, to_wi, to_way, to_d = surface_adjoint(
                 mask, kind, p, n, wi, looking, to_light, g_light, mirror, wo, g_on
             )
-            by_uv, by_color = materials.scatter(
-                mask, row, uv, color, 0.0, t, to_p, parts.values, copy * t.values.shape[0], atomic
-            )
-            to_uv += by_uv
-            to_color += by_color
+            if inside < 0:
+                by_uv, by_color = materials.scatter(
+                    mask, row, uv, color, 0.0, t, to_p, parts.values, copy * t.values.shape[0], atomic
+                )
+                to_uv += by_uv
+                to_color += by_color
+            elif ti.static(mask >> medium.LEARNS & 1):
+                medium.scatter(t, parts.media, copy * t.media_values.shape[0], inside, x, to_p, atomic)
             if looking == 1:
                 by_x, by_corners = lights.sample_adjoint(
                     light_kinds, t, x, entry, b1, b2, way, g_value, to_way, parts.light_values, first_light,
@@ -311,14 +353,15 @@ def step(
                     to_x += by_x
                     if ti.static(wants & GEOMETRY):
                         scatter_corners(t, parts, copy, following, by_corners, atomic)
-        vertex_adjoint(
-            mask, wants, atomic, t, parts, copy, row, triangle, u, v, uv, cross, x, turned * to_n, to_x, to_wi, to_uv,
-            to_color, s, k,
-        )  # fmt: skip
+        if inside < 0:
+            vertex_adjoint(
+                mask, wants, atomic, t, parts, copy, row, triangle, u, v, uv, cross, x, turned * to_n, to_x, to_wi,
+                to_uv, to_color, s, k,
+            )  # fmt: skip
         k[MET] += 1
         k[LAST_TRIANGLE], s[LAST_U], s[LAST_V] = triangle, u, v
         write(s, LAST, x)
-    if going == 1 and following < 0:
+    if going == 1 and following == -1:
         weight = 1.0
         if mirror == 0:
             weight = power(s[PDF], lights.pdf_of_direction(light_kinds, t, d, 0))
@@ -328,11 +371,27 @@ def step(
         )  # fmt: skip
         if triangle == NOWHERE:
             write(s, TO_D, read(s, TO_D) + to_d)
+    if ti.static(mask >> medium.LEARNS & 1):
+        rest, amounts = g.dot(read(s, REST)), ti.Vector([-lit, 0.0, 0.0]) * lengths
+        if following <= INSIDE:
+            end = read(s, ORIGIN) + distance * d
+            told, _unheard = medium.heed(mask, t, INSIDE - following, end)
+            which[2], amounts[2] = INSIDE - following, told * rest
+            for axis in ti.static(range(3)):
+                where[2, axis] = end[axis]
+        if which[1] >= 0:
+            amounts[1] = -rest * lengths[1]
+            if k[DEPTH] + 1 < max_depth:
+                seen = ti.Vector([where[1, 0], where[1, 1], where[1, 2]])
+                _told, unheard = medium.heed(mask, t, which[1], seen)
+                worth = unheard * lengths[1] * g * after
+                consider(s, REALS, which[1], seen, d, worth, k[DEPTH], rng.draw(key, base + PICKING))
+        deposit(mask, atomic, t, parts.media, copy, which, where, amounts)
     write(s, BETA, after)
-    write(s, D, d)
+    write(s, WAY, d)
     if triangle == NOWHERE:
         k[FIRST_TRIANGLE], s[FIRST_U], s[FIRST_V] = following, next_u, next_v
     k[TRIANGLE], s[U], s[V], s[DISTANCE], k[DELTA] = following, next_u, next_v, distance, mirror
     k[ALIVE] = 0
-    if following >= 0:
+    if following != -1:
         k[ALIVE] = 1

@@ -10,7 +10,7 @@ from ..accumulate import TASK, load3
 from ..transport import sensor
 from ..transport.tables import Tables
 from .mesh_adjoint import Parts
-from .replay import ALIVE, REALS, SENSOR, WHOLES, embark, first_hit_adjoint, step
+from .replay import ALIVE, REALS, SENSOR, WHOLES, embark, first_hit_adjoint, reals_of, step
 from .trace import start
 from .vertex import FILM, LENS
 
@@ -19,11 +19,21 @@ A1I = ti.types.ndarray(dtype=ti.i32, ndim=1)
 A2 = ti.types.ndarray(ndim=2)
 A2I = ti.types.ndarray(dtype=ti.i32, ndim=2)
 
+SLOPES = 4  # bit of `wants` besides replay's
+
 
 @ti.func
 def brought(paths: ti.template(), index, weight):
     """Radiance along a path, from what `trace` wrote."""
     return load3(paths, index) / ti.max(weight, 1e-30)
+
+
+@ti.func
+def keep_slope(wants: ti.template(), paths: ti.template(), index, to_origin, to_direction):
+    """For `wants` with SLOPES: the gradient of a path's first ray, behind what the path brings (columns 4 to 9)."""
+    if ti.static(wants & SLOPES):
+        for c in ti.static(range(3)):
+            paths[index, 4 + c], paths[index, 7 + c] = to_origin[c], to_direction[c]
 
 
 @ti.func
@@ -50,12 +60,14 @@ def replay(
     block: ti.template(), chunks: ti.i32, first: ti.i32, places: ti.i32, samples: ti.i32, width: ti.i32,
     height: ti.i32, seed: ti.i32, max_depth: ti.i32, roulette_depth: ti.i32, table: A2, nodes: A1, leaves: A1I,
     faces: A2, positions: A2, normals: A2, uvs: A2, colors: A2, kinds: A2, slots: A2, values: A2, entries: A2,
-    light_values: A2, cdf: A1, texels: A2, alias: A1, paths: A2, grad: A2, to_values: A1, to_light_values: A1,
-    to_texels: A1, to_positions: A1, to_normals: A1, to_uvs: A1, to_colors: A1, to_table: A1,
+    light_values: A2, cdf: A1, texels: A2, alias: A1, media: A2, media_places: A2, media_values: A2, paths: A2,
+    grad: A2, to_values: A1, to_light_values: A1, to_texels: A1, to_positions: A1, to_normals: A1, to_uvs: A1,
+    to_colors: A1, to_media: A1, to_table: A1, picks: A2,
 ):  # fmt: skip
     """For a CPU: adds to copy c of the accumulators what the paths of chunk c say; see `trace` for the rest.
 
-    paths [places * samples, 4]: what `trace` found. grad [.., 3]: of the picture.
+    paths [places * samples, 4]: what `trace` found. grad [.., 3]: of the picture. picks [places * samples, PICK]: what
+    each path picked, where a medium's gradient is wanted.
     """
     task = ti.static(TASK if block == 1 else 1)
     ti.loop_config(block_dim=block)
@@ -66,10 +78,12 @@ def replay(
         t = ti.static(
             Tables(
                 nodes, leaves, faces, positions, normals, uvs, colors, kinds, slots, values, entries, light_values,
-                cdf, texels, alias,
+                cdf, texels, alias, media, media_places, media_values,
             )
         )  # fmt: skip
-        parts = ti.static(Parts(to_values, to_light_values, to_texels, to_positions, to_normals, to_uvs, to_colors))
+        parts = ti.static(
+            Parts(to_values, to_light_values, to_texels, to_positions, to_normals, to_uvs, to_colors, to_media)
+        )
         for local in range(copy * places // chunks, (copy + 1) * places // chunks):
             spot = first + local
             g = load3(grad, spot) / samples
@@ -77,15 +91,18 @@ def replay(
                 key = rng.key(seed, spot, sample)
                 origin, direction, weight = start(sensors, film, table, spot, width, height, key)
                 light = brought(paths, local * samples + sample, weight)
-                s, k = ti.Vector.zero(float, REALS), ti.Vector.zero(ti.i32, WHOLES)
+                s, k = ti.Vector.zero(float, ti.static(reals_of(mask))), ti.Vector.zero(ti.i32, WHOLES)
                 embark(origin, direction, light, s, k)
                 while k[ALIVE] == 1:
                     step(
                         mask, light_kinds, wants, False, t, parts, copy, key, max_depth, roulette_depth, weight * g,
                         s, k,
                     )  # fmt: skip
+                for c in ti.static(range(reals_of(mask) - REALS)):
+                    picks[local * samples + sample, c] = s[REALS + c]
                 if ti.static(wants):
                     to_origin, to_direction = first_hit_adjoint(wants, False, t, parts, copy, origin, direction, s, k)
+                    keep_slope(wants, paths, local * samples + sample, to_origin, to_direction)
                     if ti.static(wants & SENSOR):
                         camera_adjoint(
                             sensors, film, table, to_table, chunks, copy, spot, width, height, key, to_origin,
@@ -109,6 +126,8 @@ def begin(
         embark(origin, direction, brought(paths, index, weight), s, k)
         for c in ti.static(range(REALS)):
             reals[index, c] = s[c]
+        for c in range(REALS, reals.shape[1]):
+            reals[index, c] = 0.0
         for c in ti.static(range(WHOLES)):
             wholes[index, c] = k[c]
 
@@ -119,8 +138,8 @@ def advance(
     first: ti.i32, rows: ti.i32, samples: ti.i32, width: ti.i32, height: ti.i32, seed: ti.i32, max_depth: ti.i32,
     roulette_depth: ti.i32, table: A2, nodes: A1, leaves: A1I, faces: A2, positions: A2, normals: A2, uvs: A2,
     colors: A2, kinds: A2, slots: A2, values: A2, entries: A2, light_values: A2, cdf: A1, texels: A2, alias: A1,
-    reals: A2, wholes: A2I, grad: A2, to_values: A1, to_light_values: A1, to_texels: A1, to_positions: A1,
-    to_normals: A1, to_uvs: A1, to_colors: A1,
+    media: A2, media_places: A2, media_values: A2, reals: A2, wholes: A2I, grad: A2, to_values: A1,
+    to_light_values: A1, to_texels: A1, to_positions: A1, to_normals: A1, to_uvs: A1, to_colors: A1, to_media: A1,
 ) -> ti.i32:  # fmt: skip
     """One step of every path; returns how many go on."""
     going = 0
@@ -129,16 +148,18 @@ def advance(
             t = ti.static(
                 Tables(
                     nodes, leaves, faces, positions, normals, uvs, colors, kinds, slots, values, entries,
-                    light_values, cdf, texels, alias,
+                    light_values, cdf, texels, alias, media, media_places, media_values,
                 )
             )  # fmt: skip
-            parts = ti.static(Parts(to_values, to_light_values, to_texels, to_positions, to_normals, to_uvs, to_colors))
+            parts = ti.static(
+                Parts(to_values, to_light_values, to_texels, to_positions, to_normals, to_uvs, to_colors, to_media)
+            )
             local = index // samples
             spot = first + local
             key = rng.key(seed, spot, index - local * samples)
             _origin, _direction, weight = start(sensors, film, table, spot, width, height, key)
-            s, k = ti.Vector.zero(float, REALS), ti.Vector.zero(ti.i32, WHOLES)
-            for c in ti.static(range(REALS)):
+            s, k = ti.Vector.zero(float, ti.static(reals_of(mask))), ti.Vector.zero(ti.i32, WHOLES)
+            for c in ti.static(range(reals_of(mask))):
                 s[c] = reals[index, c]
             for c in ti.static(range(WHOLES)):
                 k[c] = wholes[index, c]
@@ -146,7 +167,7 @@ def advance(
                 mask, light_kinds, wants, True, t, parts, 0, key, max_depth, roulette_depth,
                 weight / samples * load3(grad, spot), s, k,
             )  # fmt: skip
-            for c in ti.static(range(REALS)):
+            for c in ti.static(range(reals_of(mask))):
                 reals[index, c] = s[c]
             for c in ti.static(range(WHOLES)):
                 wholes[index, c] = k[c]
@@ -181,6 +202,7 @@ def end(
         for c in ti.static(range(WHOLES)):
             k[c] = wholes[index, c]
         to_origin, to_direction = first_hit_adjoint(wants, True, t, parts, 0, origin, direction, s, k)
+        keep_slope(wants, paths, index, to_origin, to_direction)
         if ti.static(wants & SENSOR):
             to_weight = load3(grad, spot).dot(brought(paths, index, weight)) / samples
             camera_adjoint(

@@ -9,8 +9,9 @@ from .. import bvh, rng
 from ..transport import bsdf, lights, materials, surface
 from . import hit
 
-# Random numbers of one step: a light and a place on it, a direction, roulette, opacity, a blend; step 0: film and lens.
-LIGHT, DIRECTION, ROULETTE, OPACITY, BLEND, DIMENSIONS = 0, 3, 6, 7, 8, 16
+# Random numbers of one step: a light and a place on it, a direction, roulette, opacity, a blend; keys for media, along
+# the path and (the next) to the light, and for what their gradient looks at; step 0: film and lens.
+LIGHT, DIRECTION, ROULETTE, OPACITY, BLEND, FLIGHT, HEED, PICKING, DIMENSIONS = 0, 3, 6, 7, 8, 9, 11, 13, 16
 FILM, LENS = 0, 2
 FAR = 1e30
 PASSES = 64  # surfaces that a path may go straight through
@@ -47,8 +48,10 @@ def glow(mask: ti.template(), t: ti.template(), triangle, uv, color, d, distance
 
 @ti.func
 def scatterer(mask: ti.template(), t: ti.template(), triangle, u, v, uv, color, e1, e2, d, key, base):
-    """What the surface scatters by: (row of `kinds`, d log(its chance) / d blend weight, kind of BSDF, p, unit normal,
-    1 or -1). The normal of an opaque surface is turned to the side that the ray d came from, which the last says."""
+    """What the surface scatters by: (row of `kinds`, d log(its chance) / d blend weight, kind of BSDF, p, normal, turn).
+
+    The unit normal of an opaque surface is turned to the side that the ray d came from; turn is then -1, else 1.
+    """
     row, slope = materials.choose(mask, t.faces[triangle, 9], uv, 0.0, rng.draw(key, base + BLEND), t)
     p = materials.gather(mask, row, uv, color, 0.0, t)
     cross = e1.cross(e2)

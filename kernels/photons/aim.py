@@ -11,8 +11,8 @@ import taichi as ti
 
 from .. import rng
 from ..accumulate import load3
-from ..path import hit
-from ..transport import emission, lights, materials
+from ..path.vertex import shining
+from ..transport import emission, lights
 from ..transport.light_shapes import cone, falloff, lean
 from ..transport.sampling import PI, disc
 from ..transport.surface import corners, frame, unit
@@ -20,6 +20,7 @@ from .lattice import point
 
 A2 = ti.types.ndarray(ndim=2)
 A2I = ti.types.ndarray(dtype=ti.i32, ndim=2)
+
 
 @ti.func
 def cap_of_sphere(position, center, radius):
@@ -33,7 +34,9 @@ def cap_of_sphere(position, center, radius):
 
 
 @ti.func
-def aim(kinds: ti.template(), t: ti.template(), spheres: ti.template(), u1, u2, u3, entry, kind, triangle, at, flight, w):
+def aim(
+    kinds: ti.template(), t: ti.template(), spheres: ti.template(), u1, u2, u3, entry, kind, triangle, at, flight, w
+):
     """(position, direction, weight, factor): what `emission.emit` gave, aimed at one of the spheres [S, 4].
 
     weight is what `emit` would have given it; times `factor` it is what the photon has.
@@ -104,11 +107,7 @@ def begin(
             position, direction, weight, factor = aim(
                 kinds, t, spheres, u[5], u[3], u[4], entry, kind, triangle, position, direction, weight
             )
-    glow = ti.Vector([1.0, 1.0, 1.0])
-    if ti.static(kinds >> lights.TRIANGLE & 1):
-        if kind == lights.TRIANGLE:
-            uv, color = hit.textured(mask, t, triangle, b1, b2)
-            glow = materials.emission(mask, t.faces[triangle, 9], uv, color, 0.0, t)
+    glow = shining(mask, t, triangle, b1, b2)
     return entry, triangle, b1, b2, position, direction, weight, factor / among, glow, is_aimed
 
 

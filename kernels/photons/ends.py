@@ -1,13 +1,14 @@
-"""Gradients at the two ends of paths: at eye points and the sky, where sweep.py begins, and at lights and cameras, where
-it arrives.
+"""Gradients at the ends of paths: at eye points and the sky, where sweep.py begins, and where it arrives, at lights and
+cameras.
 """
 
 import taichi as ti
 
 from .. import bvh, rng
 from ..accumulate import TASK, load3
+from ..path import hit
 from ..path.mesh_adjoint import Parts, paint, scatter_corners
-from ..path.vertex import BLEND, DIMENSIONS, LENS, NEARLY
+from ..path.vertex import BLEND, DIMENSIONS, LENS, NEARLY, shining
 from ..transport import bsdf, emission, lights, materials, sensor, surface
 from ..transport.light_shapes import turn_adjoint
 from ..transport.slots import PARAMS
@@ -15,7 +16,7 @@ from ..transport.tables import Tables
 from . import paths
 from .aim import begin
 from .eye import SHARE, film_point, light_numbers
-from .sweep import BARY, STATE, B, D, G, N, X
+from .sweep import BARY, STATE, B, D, G, N, X, before
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
@@ -55,7 +56,11 @@ def sky_adjoint(
     reals: ti.template(), state: ti.template(),
 ):  # fmt: skip
     """To the light from afar that a path found, and to the path's state."""
-    d, beta, g = paths.read3(reals, slot, paths.EXIT), paths.read3(reals, slot, paths.THROUGHPUT), paths.read3(state, q, G)
+    d, beta, g = (
+        paths.read3(reals, slot, paths.EXIT),
+        paths.read3(reals, slot, paths.THROUGHPUT),
+        paths.read3(state, q, G),
+    )
     first_light, first_texel = copy * t.light_values.shape[0] * lights.VALUES, copy * t.texels.shape[0]
     to_d = lights.environment_radiance_adjoint(
         light_kinds, t, d, 1, g * beta, parts.light_values, first_light, parts.texels, first_texel, atomic
@@ -65,59 +70,77 @@ def sky_adjoint(
 
 
 @ti.func
+def light_adjoint(
+    mask: ti.template(), light_kinds: ti.template(), atomic: ti.template(), t: ti.template(), parts: ti.template(),
+    copy, kind, p: ti.template(), x, n, cross, d, u1, u2, u3, weight,
+):  # fmt: skip
+    """To a light that shines on an eye point, for the gradient of the radiance that this makes, which is `weight`.
+
+    Returns the gradients of (p, x, n, arriving direction d), and the radiance by 1 / chance.
+    """
+    first_light, first_texel = copy * t.light_values.shape[0] * lights.VALUES, copy * t.texels.shape[0]
+    to_p, to_x, to_n, to_d, seen = ti.Vector.zero(float, PARAMS), 0.0 * x, 0.0 * x, 0.0 * x, 0.0 * x
+    s1, s2 = surface.frame(n)
+    wi = surface.to_local(s1, s2, n, -d)
+    entry, _kind, other, b1, b2, way, far, value, chance, _sharp = lights.sample(light_kinds, t, x, u1, u2, u3)
+    wo = surface.to_local(s1, s2, n, way)
+    if chance > 0.0 and wo.z * cross.dot(way) > 0.0 and value.max() > 0.0:
+        near = bvh.offset_origin(x, cross, way)
+        if bvh.any_hit(near, way, far * NEARLY, t.nodes, t.leaves) == 0:
+            f, _density = bsdf.evaluate(mask, kind, p, wi, wo, True)
+            g, glow = weight / chance, shining(mask, t, other, b1, b2)
+            if ti.static(mask >> materials.EMISSIONS & 1):
+                if other >= 0:
+                    uv, color = hit.textured(mask, t, other, b1, b2)
+                    by_uv, by_color = materials.emission_scatter(
+                        mask, t.faces[other, 9], uv, color, 0.0, t, g * f, parts.values, copy * t.values.shape[0],
+                        atomic,
+                    )  # fmt: skip
+                    paint(mask, t, parts, copy, other, b1, b2, by_uv, by_color, atomic)
+            by_p, to_wi, to_wo = bsdf.evaluate_adjoint(mask, kind, p, wi, wo, g * glow * value, True)
+            to_p, seen = by_p, glow * f * value / chance
+            to_n = turn_adjoint(n, to_wi, -d) + turn_adjoint(n, to_wo, way)
+            to_d = -surface.to_world(s1, s2, n, to_wi)
+            by_x, to_corners = lights.sample_adjoint(
+                light_kinds, t, x, entry, b1, b2, way, g * glow * f, surface.to_world(s1, s2, n, to_wo),
+                parts.light_values, first_light, parts.texels, first_texel, atomic,
+            )  # fmt: skip
+            to_x = by_x
+            if other >= 0:
+                scatter_corners(t, parts, copy, other, to_corners, atomic)
+    return to_p, to_x, to_n, to_d, seen
+
+
+@ti.func
 def eye_adjoint(
     mask: ti.template(), light_kinds: ti.template(), atomic: ti.template(), t: ti.template(), parts: ti.template(),
     copy, key, u1, u2, u3, level, stride, q, wholes: ti.template(), reals: ti.template(), origins: ti.template(),
     state: ti.template(), to_params: ti.template(),
 ):  # fmt: skip
     """To material and lights at an eye point, and to the path's state."""
-    slot, first_row = level * stride + q, copy * t.values.shape[0]
-    first_light, first_texel = copy * t.light_values.shape[0] * lights.VALUES, copy * t.texels.shape[0]
+    slot = level * stride + q
     triangle, u, v = wholes[slot, paths.TRIANGLE], reals[slot, paths.U], reals[slot, paths.V]
-    base, origin = DIMENSIONS * (1 + level), load3(origins, q)
-    if level > 0:
-        last = slot - stride
-        origin, _e1, _e2 = paths.place(t, wholes[last, paths.TRIANGLE], reals[last, paths.U], reals[last, paths.V])
-    uv, color = paths.hit.textured(mask, t, triangle, u, v)
+    uv, color = hit.textured(mask, t, triangle, u, v)
     x, e1, e2 = paths.place(t, triangle, u, v)
-    d = surface.unit(x - origin)
-    row, _slope, kind, p = paths.material_of(mask, t, triangle, uv, color, rng.draw(key, base + BLEND))
+    d = surface.unit(x - before(reals, wholes, origins, t, level, stride, q))
+    row, _slope, kind, p = paths.material_of(
+        mask, t, triangle, uv, color, rng.draw(key, DIMENSIONS * (1 + level) + BLEND)
+    )
     n, cross, _turned = paths.normals_of(mask, t, row, triangle, u, v, uv, e1, e2, d)
-    s1, s2 = surface.frame(n)
-    wi = surface.to_local(s1, s2, n, -d)
-    to_p = ti.Vector([to_params[q, c] for c in ti.static(range(PARAMS))])
-    entry, light_kind, other, b1, b2, way, far, value, chance, _sharp = lights.sample(light_kinds, t, x, u1, u2, u3)
-    if chance > 0.0:
-        wo = surface.to_local(s1, s2, n, way)
-        f, _density = bsdf.evaluate(mask, kind, p, wi, wo, True)
-        if wo.z * cross.dot(way) > 0.0 and value.max() > 0.0:
-            near = bvh.offset_origin(x, cross, way)
-            if bvh.any_hit(near, way, far * NEARLY, t.nodes, t.leaves) == 0:
-                g = paths.read3(state, q, G) * (reals[slot, paths.SCALE] / chance)
-                beta, glow = paths.read3(reals, slot, paths.THROUGHPUT), ti.Vector([1.0, 1.0, 1.0])
-                if ti.static(light_kinds >> lights.TRIANGLE & 1):
-                    if light_kind == lights.TRIANGLE:
-                        uv2, color2 = paths.hit.textured(mask, t, other, b1, b2)
-                        glow = materials.emission(mask, t.faces[other, 9], uv2, color2, 0.0, t)
-                        by_uv, by_color = materials.emission_scatter(
-                            mask, t.faces[other, 9], uv2, color2, 0.0, t, g * beta * f, parts.values, first_row, atomic
-                        )
-                        paint(mask, t, parts, copy, other, b1, b2, by_uv, by_color, atomic)
-                by_p, to_wi, to_wo = bsdf.evaluate_adjoint(mask, kind, p, wi, wo, g * beta * glow * value, True)
-                to_p += by_p
-                to_n = turn_adjoint(n, to_wi, -d) + turn_adjoint(n, to_wo, way)
-                to_x, to_corners = lights.sample_adjoint(
-                    light_kinds, t, x, entry, b1, b2, way, g * beta * glow * f, surface.to_world(s1, s2, n, to_wo),
-                    parts.light_values, first_light, parts.texels, first_texel, atomic,
-                )  # fmt: skip
-                if other >= 0:
-                    scatter_corners(t, parts, copy, other, to_corners, atomic)
-                paths.write3(state, q, X, paths.read3(state, q, X) + to_x)
-                paths.write3(state, q, D, paths.read3(state, q, D) - surface.to_world(s1, s2, n, to_wi))
-                paths.write3(state, q, B, paths.read3(state, q, B) + g * glow * f * value)
-                paths.write3(state, q, N, paths.read3(state, q, N) + to_n)
-    to_uv, to_color = materials.scatter(mask, row, uv, color, 0.0, t, to_p, parts.values, first_row, atomic)
+    g = paths.read3(state, q, G) * reals[slot, paths.SCALE]
+    to_p, to_x, to_n, to_d, seen = light_adjoint(
+        mask, light_kinds, atomic, t, parts, copy, kind, p, x, n, cross, d, u1, u2, u3,
+        g * paths.read3(reals, slot, paths.THROUGHPUT),
+    )  # fmt: skip
+    to_p += ti.Vector([to_params[q, c] for c in ti.static(range(PARAMS))])
+    to_uv, to_color = materials.scatter(
+        mask, row, uv, color, 0.0, t, to_p, parts.values, copy * t.values.shape[0], atomic
+    )
     to_bary = paint(mask, t, parts, copy, triangle, u, v, to_uv, to_color, atomic)
+    paths.write3(state, q, X, paths.read3(state, q, X) + to_x)
+    paths.write3(state, q, D, paths.read3(state, q, D) + to_d)
+    paths.write3(state, q, B, paths.read3(state, q, B) + g * seen)
+    paths.write3(state, q, N, paths.read3(state, q, N) + to_n)
     state[q, BARY] = to_bary.x
     state[q, BARY + 1] = to_bary.y
 
@@ -125,8 +148,8 @@ def eye_adjoint(
 @ti.func
 def end_adjoint(
     mask: ti.template(), light_kinds: ti.template(), atomic: ti.template(), t: ti.template(), parts: ti.template(),
-    copy, seed, first, number, stride, q, wholes: ti.template(), reals: ti.template(), counts: ti.template(), origins: ti.template(),
-    radii: ti.template(), state: ti.template(), to_params: ti.template(),
+    copy, seed, first, number, turn, stride, q, wholes: ti.template(), reals: ti.template(), counts: ti.template(),
+    origins: ti.template(), radii: ti.template(), state: ti.template(), to_params: ti.template(),
 ):  # fmt: skip
     """What of these two there is at the end of path q."""
     level, left = counts[q] - 1, 1
@@ -135,7 +158,7 @@ def end_adjoint(
     if left == 1:
         sky_adjoint(light_kinds, atomic, t, parts, copy, (level + 1) * stride + q, q, reals, state)
     elif radii[q] > 0.0:
-        u1, u2, u3 = light_numbers(seed, first + q, number, 0)
+        u1, u2, u3 = light_numbers(seed, first + q, turn, 0)
         eye_adjoint(
             mask, light_kinds, atomic, t, parts, copy, rng.key(seed, first + q, number), u1, u2, u3, level, stride, q,
             wholes, reals, origins, state, to_params,
@@ -145,9 +168,9 @@ def end_adjoint(
 @ti.kernel
 def ends(
     mask: ti.template(), light_kinds: ti.template(), atomic: ti.template(), block: ti.template(), chunks: ti.i32,
-    places: ti.i32, first: ti.i32, number: ti.i32, seed: ti.i32, nodes: A1, leaves: A1I, faces: A2, positions: A2,
-    normals: A2, uvs: A2, colors: A2, kinds: A2, slots: A2, values: A2, entries: A2, light_values: A2, cdf: A1,
-    texels: A2, alias: A1, wholes: A2I, reals: A2, counts: A1I, origins: A2, radii: A1, state: A2, to_params: A2,
+    places: ti.i32, first: ti.i32, number: ti.i32, turn: ti.i32, seed: ti.i32, nodes: A1, leaves: A1I, faces: A2,
+    positions: A2, normals: A2, uvs: A2, colors: A2, kinds: A2, slots: A2, values: A2, entries: A2,
+    light_values: A2, cdf: A1, texels: A2, alias: A1, wholes: A2I, reals: A2, counts: A1I, origins: A2, radii: A1, state: A2, to_params: A2,
     to_values: A1, to_light_values: A1, to_texels: A1, to_corners: A1, to_normals: A1, to_uvs: A1, to_colors: A1,
 ):  # fmt: skip
     """Fills the states [places, STATE] of camera paths at their last vertices."""
@@ -166,14 +189,14 @@ def ends(
         parts = ti.static(Parts(to_values, to_light_values, to_texels, to_corners, to_normals, to_uvs, to_colors))
         if ti.static(atomic):
             end_adjoint(
-                mask, light_kinds, True, t, parts, 0, seed, first, number, places, copy, wholes, reals, counts,
+                mask, light_kinds, True, t, parts, 0, seed, first, number, turn, places, copy, wholes, reals, counts,
                 origins, radii, state, to_params,
             )  # fmt: skip
         else:
             for q in range(copy * places // chunks, (copy + 1) * places // chunks):
                 end_adjoint(
-                    mask, light_kinds, False, t, parts, copy, seed, first, number, places, q, wholes, reals, counts,
-                    origins, radii, state, to_params,
+                    mask, light_kinds, False, t, parts, copy, seed, first, number, turn, places, q, wholes, reals,
+                    counts, origins, radii, state, to_params,
                 )  # fmt: skip
 
 
@@ -194,9 +217,18 @@ def start_adjoint(
     )  # fmt: skip
     if ti.static(light_kinds >> lights.TRIANGLE & 1):
         if triangle >= 0:
-            uv, color = paths.hit.textured(mask, t, triangle, b1, b2)
+            uv, color = hit.textured(mask, t, triangle, b1, b2)
             by_uv, by_color = materials.emission_scatter(
-                mask, t.faces[triangle, 9], uv, color, 0.0, t, g * weight, parts.values, copy * t.values.shape[0], atomic
+                mask,
+                t.faces[triangle, 9],
+                uv,
+                color,
+                0.0,
+                t,
+                g * weight,
+                parts.values,
+                copy * t.values.shape[0],
+                atomic,
             )
             paint(mask, t, parts, copy, triangle, b1, b2, by_uv, by_color, atomic)
             scatter_corners(t, parts, copy, triangle, to_corners, atomic)
@@ -206,8 +238,8 @@ def start_adjoint(
 def starts(
     mask: ti.template(), light_kinds: ti.template(), aims: ti.template(), atomic: ti.template(), block: ti.template(),
     chunks: ti.i32, photons: ti.i32, aimed: ti.i32, number: ti.i32, seed: ti.i32, spheres: A2, faces: A2,
-    positions: A2, normals: A2, uvs: A2, colors: A2, kinds: A2, slots: A2, values: A2, entries: A2, light_values: A2,
-    cdf: A1, texels: A2, alias: A1, counts: A1I, state: A2, to_values: A1, to_light_values: A1, to_texels: A1,
+    positions: A2, normals: A2, uvs: A2, colors: A2, kinds: A2, slots: A2, values: A2, entries: A2,
+    light_values: A2, cdf: A1, texels: A2, alias: A1, counts: A1I, state: A2, to_values: A1, to_light_values: A1, to_texels: A1,
     to_corners: A1, to_normals: A1, to_uvs: A1, to_colors: A1,
 ):  # fmt: skip
     """From the photons' states to the lights."""
@@ -237,6 +269,21 @@ def starts(
                     )
 
 
+@ti.func
+def camera_adjoint(
+    sensors: ti.template(), film: ti.template(), atomic: ti.template(), copy, q, first, number, seed, width, height,
+    table: ti.template(), state: ti.template(), to_table: ti.template(),
+):  # fmt: skip
+    """From the state of a camera path where it starts to the sensor."""
+    key = rng.key(seed, first + q, number)
+    view, x, y = film_point(film, seed, first + q, number, width, height)
+    found = sensor.primary_ray_adjoint(
+        sensors, table, view, x, y, rng.draw(key, LENS), rng.draw(key, LENS + 1), paths.read3(state, q, X),
+        paths.read3(state, q, D), 0.0, paths.read3(state, q, B).sum(),
+    )  # fmt: skip
+    sensor.add_row(to_table, (copy * table.shape[0] + view) * sensor.COLUMNS, found, atomic)
+
+
 @ti.kernel
 def cameras(
     sensors: ti.template(), film: ti.template(), atomic: ti.template(), block: ti.template(), chunks: ti.i32,
@@ -250,12 +297,12 @@ def cameras(
         chunk = ticket // task
         if ticket % task != 0:
             continue
-        for q in range(chunk * places // chunks, (chunk + 1) * places // chunks):
-            key = rng.key(seed, first + q, number)
-            view, x, y = film_point(film, seed, first + q, number, width, height)
-            found = sensor.primary_ray_adjoint(
-                sensors, table, view, x, y, rng.draw(key, LENS), rng.draw(key, LENS + 1), paths.read3(state, q, X),
-                paths.read3(state, q, D), 0.0, paths.read3(state, q, B).sum(),
-            )  # fmt: skip
-            slot = ((chunk % copies) * table.shape[0] + view) * sensor.COLUMNS
-            sensor.add_row(to_table, slot, found, atomic)
+        if ti.static(atomic):
+            camera_adjoint(
+                sensors, film, True, chunk % copies, chunk, first, number, seed, width, height, table, state, to_table
+            )
+        else:
+            for q in range(chunk * places // chunks, (chunk + 1) * places // chunks):
+                camera_adjoint(
+                    sensors, film, False, chunk, q, first, number, seed, width, height, table, state, to_table
+                )

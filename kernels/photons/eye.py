@@ -10,7 +10,8 @@ import taichi as ti
 
 from .. import bvh, rng
 from ..accumulate import load3
-from ..path.vertex import BLEND, DIMENSIONS, DIRECTION, FAR, LENS, NEARLY, OPACITY
+from ..path import hit
+from ..path.vertex import BLEND, DIMENSIONS, DIRECTION, FAR, LENS, NEARLY, OPACITY, shining
 from ..transport import bsdf, lights, materials, sensor, surface
 from ..transport.sampling import PI
 from ..transport.slots import PARAMS, PLASTIC
@@ -38,10 +39,10 @@ def film_point(film: ti.template(), seed, place, number, width, height):
 
 
 @ti.func
-def light_numbers(seed, place, number, second):
+def light_numbers(seed, place, turn, second):
     """Three random numbers for the light at a path's first or second point; passes cover the lights evenly."""
     shift = rng.key(seed, place, -2 - second)
-    return lattice.point(shift, number, 2), lattice.point(shift, number, 3), lattice.point(shift, number, 4)
+    return lattice.point(shift, turn, 2), lattice.point(shift, turn, 3), lattice.point(shift, turn, 4)
 
 
 @ti.func
@@ -51,15 +52,12 @@ def from_lights(
 ):  # fmt: skip
     """Radiance [3] towards wi that one light, chosen at random, makes."""
     light = ti.Vector([0.0, 0.0, 0.0])
-    _entry, light_kind, other, b1, b2, way, far, value, chance, _sharp = lights.sample(light_kinds, t, x, u1, u2, u3)
+    _entry, _kind, other, b1, b2, way, far, value, chance, _sharp = lights.sample(light_kinds, t, x, u1, u2, u3)
     if chance > 0.0:
         wo = surface.to_local(s1, s2, n, way)
         f, _density = bsdf.evaluate(mask, kind, p, wi, wo, True)
         light = f * value / chance
-        if ti.static(light_kinds >> lights.TRIANGLE & 1):
-            if light_kind == lights.TRIANGLE:
-                uv, color = paths.hit.textured(mask, t, other, b1, b2)
-                light *= materials.emission(mask, t.faces[other, 9], uv, color, 0.0, t)
+        light *= shining(mask, t, other, b1, b2)
         if light.max() > 0.0 and wo.z * cross.dot(way) > 0.0:
             near = bvh.offset_origin(x, cross, way)
             if bvh.any_hit(near, way, far * NEARLY, t.nodes, t.leaves) == 1:
@@ -72,13 +70,14 @@ def from_lights(
 @ti.kernel
 def look(
     mask: ti.template(), light_kinds: ti.template(), sensors: ti.template(), film: ti.template(),
-    gathers: ti.template(), first: ti.i32, places: ti.i32, number: ti.i32, width: ti.i32, height: ti.i32, seed: ti.i32,
-    max_depth: ti.i32, table: A2, nodes: A1, leaves: A1I, faces: A2, positions: A2, normals: A2, uvs: A2, colors: A2,
-    kinds: A2, slots: A2, values: A2, entries: A2, light_values: A2, cdf: A1, texels: A2, alias: A1, reach: A1,
+    gathers: ti.template(), first: ti.i32, places: ti.i32, number: ti.i32, turn: ti.i32, width: ti.i32, height: ti.i32,
+    seed: ti.i32, max_depth: ti.i32, table: A2, nodes: A1, leaves: A1I, faces: A2, positions: A2, normals: A2, uvs: A2,
+    colors: A2, kinds: A2, slots: A2, values: A2, entries: A2, light_values: A2, cdf: A1, texels: A2, alias: A1, reach: A1,
     origins: A2, counts: A1I, wholes: A2I, reals: A2, seen: A2, points: A2, shading: A2, sides: A2, eyes: A2, radii: A1,
     params: A2, kind_of: A1I,
 ):  # fmt: skip
-    """One path for each of the pixels first ... (counted over all views in scan order), in paths.py's slots.
+    """One path for each of the pixels first ... (counted over all views in scan order), in paths.py's slots: path
+    `number` of the pixel, and sample `turn` of its lights.
 
     seen [Q, COLUMNS]: light along the path, what the photons' radiance is multiplied by, 1 where the path met
     something. points ... kind_of [Q]: what density.py wants to know; radii are `reach` [Q], 0 where there is no point.
@@ -116,7 +115,7 @@ def look(
                         wholes[slot - places, paths.MARK] |= 1 << paths.LEFT
             else:
                 mark, scale, onwards = paths.PASSED, 1.0, beta
-                uv, color = paths.hit.textured(mask, t, triangle, u, v)
+                uv, color = hit.textured(mask, t, triangle, u, v)
                 x, e1, e2 = paths.place(t, triangle, u, v)
                 if rng.draw(key, base + OPACITY) >= materials.opacity(mask, t.faces[triangle, 9], uv, 0.0, t):
                     if count + 1 < max_depth:
@@ -149,7 +148,7 @@ def look(
                         if delta == 0:
                             at = found * places + q
                             beta *= scale
-                            u1, u2, u3 = light_numbers(seed, first + q, number, found)
+                            u1, u2, u3 = light_numbers(seed, first + q, turn, found)
                             light += beta * from_lights(
                                 mask, light_kinds, t, kind, p, x, n, cross, s1, s2, wi, u1, u2, u3
                             )

@@ -1,7 +1,7 @@
 """Points that cover a cube more evenly than independent ones: a lattice of irrational steps.
 
-Point `index` has the numbers shift_k + index * phi^-(k + 1), taken modulo 1, with phi^(NUMBERS + 1) = phi + 1, the golden
-ratio generalised to NUMBERS dimensions. The shift is a hash, so that every point alone is evenly distributed, and means
+Point `index` has the numbers shift_k + index * phi^-(k + 1) modulo 1 with phi^(NUMBERS + 1) = phi + 1, a golden ratio
+generalised to NUMBERS dimensions. The shift is a hash, so that every point alone is evenly distributed, and means
 over many hashes are without bias (Cranley and Patterson 1976, "Randomization of Number Theoretic Methods for Multiple
 Integration").
 """

@@ -38,7 +38,9 @@ LANDED, CAUSTIC, TURNED, LEFT = 3, 4, 5, 6  # bits: a photon; by way of mirrors 
 FLATTEST = 1e-2  # cosines to the faces that corrections divide by are not smaller
 CLEAR = (1 << CONDUCTOR) | (1 << DIELECTRIC) | (1 << THIN_DIELECTRIC) | (1 << NULL)  # nothing but delta lobes
 DELTA = CLEAR | (1 << PLASTIC)
-FOCUSING = (1 << CONDUCTOR) | (1 << DIELECTRIC) | (1 << THIN_DIELECTRIC) | (1 << ROUGH_CONDUCTOR) | (1 << ROUGH_DIELECTRIC)
+FOCUSING = (
+    (1 << CONDUCTOR) | (1 << DIELECTRIC) | (1 << THIN_DIELECTRIC) | (1 << ROUGH_CONDUCTOR) | (1 << ROUGH_DIELECTRIC)
+)
 
 
 @ti.func
@@ -53,6 +55,21 @@ def material_of(mask: ti.template(), t: ti.template(), triangle, uv, color, choo
     """(row of `kinds`, slope of a blend, kind, p) of what a path met, by a random number for blends."""
     row, slope = materials.choose(mask, t.faces[triangle, 9], uv, 0.0, chooser, t)
     return row, slope, t.kinds[row, materials.KIND], materials.gather(mask, row, uv, color, 0.0, t)
+
+
+@ti.func
+def may_scatter(mask: ti.template(), t: ti.template(), material):
+    """Whether a material, or one of a blend's two, is more than mirror and clear boundary."""
+    kind = t.kinds[material, materials.KIND]
+    found = 0
+    if kind >= 0:
+        found = 1 - (CLEAR >> kind & 1)
+    if ti.static(mask >> materials.BLENDS & 1):
+        for column in ti.static((materials.FIRST, materials.SECOND)):
+            row = t.kinds[material, column]
+            if row >= 0:
+                found |= 1 - (CLEAR >> t.kinds[row, materials.KIND] & 1)
+    return found
 
 
 @ti.func

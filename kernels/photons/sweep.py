@@ -17,6 +17,7 @@ import taichi as ti
 
 from .. import rng
 from ..accumulate import TASK, load3
+from ..path import hit
 from ..path.mesh_adjoint import Parts, normal_adjoint, paint, scatter_corners
 from ..path.vertex import BLEND, DIMENSIONS
 from ..transport import bsdf, materials, specular, surface
@@ -117,6 +118,90 @@ def leaves_as(event, d, n, ior):
 
 
 @ti.func
+def scatter_adjoint(
+    mask: ti.template(), camera: ti.template(), t: ti.template(), slot, stride, event, kind, p: ti.template(), x, d, n,
+    face, beta, wholes: ti.template(), reals: ti.template(), to_out, to_after,
+):  # fmt: skip
+    """`bounce_adjoint` at a vertex that the path leaves."""
+    following, out = slot + stride, leaves_as(event, d, n, p[ETA])
+    if event == paths.SCATTERED:
+        there, _e1, _e2 = paths.place(
+            t, wholes[following, paths.TRIANGLE], reals[following, paths.U], reals[following, paths.V]
+        )
+        out = surface.unit(there - x)
+    return bounce_adjoint(
+        mask, camera, t, event, kind, p, d, n, face, out, reals[slot, paths.SCALE], beta,
+        paths.read3(reals, following, paths.THROUGHPUT), to_out, to_after,
+    )  # fmt: skip
+
+
+@ti.func
+def landing_adjoint(
+    slot, d, n, face, beta, wholes: ti.template(), reals: ti.template(), to_positions: ti.template(),
+    to_flights: ti.template(), to_powers: ti.template(),
+):  # fmt: skip
+    """What a photon that landed adds to the gradients of (x, d, n, face normal, throughput)."""
+    to_x, to_d, to_n, to_face, to_b = 0.0 * d, 0.0 * d, 0.0 * d, 0.0 * d, 0.0 * d
+    row = wholes[slot, paths.ROW]
+    if row >= 0:
+        lean, to_power = reals[slot, paths.LEAN], load3(to_powers, row)
+        to_d, to_n, to_face = paths.arriving_adjoint(d, n, face, lean * to_power.dot(beta))
+        to_d += load3(to_flights, row)
+        to_x, to_b = load3(to_positions, row), lean * to_power
+    return to_x, to_d, to_n, to_face, to_b
+
+
+@ti.func
+def glow_adjoint(
+    mask: ti.template(), atomic: ti.template(), t: ti.template(), parts: ti.template(), first_row, triangle, uv, color,
+    cross, d, beta, g,
+):  # fmt: skip
+    """What light of a surface's own adds to the gradients of (uv, vertex colour, throughput) of a camera path."""
+    to_uv, to_color, to_b = ti.Vector([0.0, 0.0]), 0.0 * d, 0.0 * d
+    if ti.static(mask >> materials.EMISSIONS & 1):
+        if t.faces[triangle, 11] >= 0 and cross.dot(d) < 0.0:
+            material = t.faces[triangle, 9]
+            to_uv, to_color = materials.emission_scatter(
+                mask, material, uv, color, 0.0, t, g * beta, parts.values, first_row, atomic
+            )
+            to_b = g * materials.emission(mask, material, uv, color, 0.0, t)
+    return to_uv, to_color, to_b
+
+
+@ti.func
+def frame_adjoint(
+    mask: ti.template(), atomic: ti.template(), t: ti.template(), parts: ti.template(), copy, row, triangle, u, v, uv,
+    e1, e2, turned, to_n, to_face,
+):  # fmt: skip
+    """From the two normals at a vertex to the mesh; returns the gradients of (barycentrics, uv)."""
+    cross = e1.cross(e2)
+    to_bary, to_uv, to_e1, to_e2 = normal_adjoint(
+        mask, t, parts, copy, row, triangle, u, v, uv, cross, turned * to_n, atomic
+    )
+    face = surface.unit(cross)
+    to_cross = turned * (to_face - face * face.dot(to_face)) / ti.max(ti.sqrt(cross.dot(cross)), 1e-30)
+    to_corners = ti.Matrix.rows([-to_e1 - to_e2, to_e1, to_e2]) + cross_adjoint(0.0 * e1, e1, e2, to_cross)
+    scatter_corners(t, parts, copy, triangle, to_corners, atomic)
+    return to_bary, to_uv
+
+
+@ti.func
+def opacity_adjoint(
+    mask: ti.template(), atomic: ti.template(), t: ti.template(), parts: ti.template(), first_row, event, triangle, uv,
+    whole,
+):  # fmt: skip
+    """From what a path brings from a vertex on, by the chance that it was stopped there or not; returns that of uv."""
+    to_uv, material = ti.Vector([0.0, 0.0]), t.faces[triangle, 9]
+    if ti.static(mask >> materials.OPACITIES & 1):
+        solid = materials.opacity(mask, material, uv, 0.0, t)
+        share = 1.0 / ti.max(solid, 1e-6)
+        if event == paths.PASSED:
+            share = -1.0 / ti.max(1.0 - solid, 1e-6)
+        to_uv = materials.opacity_scatter(mask, material, uv, 0.0, t, share * whole, parts.values, first_row, atomic)
+    return to_uv
+
+
+@ti.func
 def step(
     mask: ti.template(), camera: ti.template(), atomic: ti.template(), t: ti.template(), parts: ti.template(), copy,
     key, level, stride, i, last, wholes: ti.template(), reals: ti.template(), origins: ti.template(),
@@ -126,82 +211,44 @@ def step(
     slot, first_row = level * stride + i, copy * t.values.shape[0]
     triangle, mark = wholes[slot, paths.TRIANGLE], wholes[slot, paths.MARK]
     event, u, v = mark & paths.EVENT, reals[slot, paths.U], reals[slot, paths.V]
-    beta = paths.read3(reals, slot, paths.THROUGHPUT)
-    origin = before(reals, wholes, origins, t, level, stride, i)
+    beta, origin = paths.read3(reals, slot, paths.THROUGHPUT), before(reals, wholes, origins, t, level, stride, i)
     x, e1, e2 = paths.place(t, triangle, u, v)
     d, cross = surface.unit(x - origin), e1.cross(e2)
-    material = t.faces[triangle, 9]
-    uv, color = paths.hit.textured(mask, t, triangle, u, v)
+    uv, color = hit.textured(mask, t, triangle, u, v)
     to_x, to_d, to_b = paths.read3(state, i, X), paths.read3(state, i, D), paths.read3(state, i, B)
-    to_bary, to_n, to_face = ti.Vector([0.0, 0.0]), 0.0 * d, 0.0 * d
-    to_uv, to_color = ti.Vector([0.0, 0.0]), 0.0 * d
+    to_bary, to_uv, to_color = ti.Vector([0.0, 0.0]), ti.Vector([0.0, 0.0]), 0.0 * d
+    row, slope, kind, p = paths.material_of(
+        mask, t, triangle, uv, color, rng.draw(key, DIMENSIONS * (1 + level) + BLEND)
+    )
+    n, outward, turned = paths.normals_of(mask, t, row, triangle, u, v, uv, e1, e2, d)
+    face, to_n, to_face = surface.unit(outward), 0.0 * d, 0.0 * d
     if event != paths.PASSED:
-        row, slope, kind, p = paths.material_of(
-            mask, t, triangle, uv, color, rng.draw(key, DIMENSIONS * (1 + level) + BLEND)
-        )
-        n, outward, turned = paths.normals_of(mask, t, row, triangle, u, v, uv, e1, e2, d)
-        face = surface.unit(outward)
         if last == 1 and not mark >> paths.LEFT & 1:
-            to_bary = ti.Vector([state[i, BARY], state[i, BARY + 1]])
-            to_n = paths.read3(state, i, N)
+            to_bary, to_n = ti.Vector([state[i, BARY], state[i, BARY + 1]]), paths.read3(state, i, N)
         else:
-            following, out = slot + stride, d
-            if event == paths.SCATTERED:
-                there, _e1, _e2 = paths.place(
-                    t, wholes[following, paths.TRIANGLE], reals[following, paths.U], reals[following, paths.V]
-                )
-                out = surface.unit(there - x)
-            else:
-                out = leaves_as(event, d, n, p[ETA])
-            to_p, by_d, by_n, by_face, by_beta = bounce_adjoint(
-                mask, camera, t, event, kind, p, d, n, face, out, reals[slot, paths.SCALE], beta,
-                paths.read3(reals, following, paths.THROUGHPUT), to_d, to_b,
-            )  # fmt: skip
-            to_d, to_n, to_face, to_b = by_d, by_n, by_face, by_beta
-            by_uv, by_color = materials.scatter(mask, row, uv, color, 0.0, t, to_p, parts.values, first_row, atomic)
-            to_uv += by_uv
-            to_color += by_color
-        if ti.static(not camera):
-            landed = wholes[slot, paths.ROW]
-            if landed >= 0:
-                lean, to_power = reals[slot, paths.LEAN], load3(to_powers, landed)
-                by_d, by_n, by_face = paths.arriving_adjoint(d, n, face, lean * to_power.dot(beta))
-                to_x += load3(to_positions, landed)
-                to_d += by_d + load3(to_flights, landed)
-                to_n += by_n
-                to_face += by_face
-                to_b += lean * to_power
-        if ti.static(mask >> materials.BLENDS & 1):
-            to_uv += materials.weight_scatter(
-                mask, material, uv, 0.0, t, slope * to_b.dot(beta), parts.values, first_row, atomic
+            to_p, by_d, by_n, by_face, by_beta = scatter_adjoint(
+                mask, camera, t, slot, stride, event, kind, p, x, d, n, face, beta, wholes, reals, to_d, to_b
             )
-        if ti.static(camera and mask >> materials.EMISSIONS & 1):
-            if t.faces[triangle, 11] >= 0 and cross.dot(d) < 0.0:
-                g = paths.read3(state, i, G)
-                by_uv, by_color = materials.emission_scatter(
-                    mask, material, uv, color, 0.0, t, g * beta, parts.values, first_row, atomic
-                )
-                to_uv += by_uv
-                to_color += by_color
-                to_b += g * materials.emission(mask, material, uv, color, 0.0, t)
-        by_bary, by_uv, to_e1, to_e2 = normal_adjoint(
-            mask, t, parts, copy, row, triangle, u, v, uv, cross, turned * to_n, atomic
+            to_d, to_n, to_face, to_b = by_d, by_n, by_face, by_beta
+            to_uv, to_color = materials.scatter(mask, row, uv, color, 0.0, t, to_p, parts.values, first_row, atomic)
+        if ti.static(mask >> materials.BLENDS & 1):
+            whole = slope * to_b.dot(beta)
+            to_uv += materials.weight_scatter(
+                mask, t.faces[triangle, 9], uv, 0.0, t, whole, parts.values, first_row, atomic
+            )
+        if ti.static(camera):
+            by_uv, by_color, by_beta = glow_adjoint(
+                mask, atomic, t, parts, first_row, triangle, uv, color, cross, d, beta, paths.read3(state, i, G)
+            )
+            to_uv, to_color, to_b = to_uv + by_uv, to_color + by_color, to_b + by_beta
+    to_uv += opacity_adjoint(mask, atomic, t, parts, first_row, event, triangle, uv, to_b.dot(beta))
+    if ti.static(not camera):  # photons land whatever was chosen
+        by_x, by_d, by_n, by_face, by_beta = landing_adjoint(
+            slot, d, n, face, beta, wholes, reals, to_positions, to_flights, to_powers
         )
-        to_bary += by_bary
-        to_uv += by_uv
-        area = ti.sqrt(cross.dot(cross))
-        unit_cross = surface.unit(cross)
-        to_cross = turned * (to_face - unit_cross * unit_cross.dot(to_face)) / ti.max(area, 1e-30)
-        to_corners = ti.Matrix.rows([-to_e1 - to_e2, to_e1, to_e2]) + cross_adjoint(x - x, e1, e2, to_cross)
-        scatter_corners(t, parts, copy, triangle, to_corners, atomic)
-    if ti.static(mask >> materials.OPACITIES & 1):
-        solid = materials.opacity(mask, material, uv, 0.0, t)
-        share = 1.0 / ti.max(solid, 1e-6)
-        if event == paths.PASSED:
-            share = -1.0 / ti.max(1.0 - solid, 1e-6)
-        to_uv += materials.opacity_scatter(
-            mask, material, uv, 0.0, t, share * to_b.dot(beta), parts.values, first_row, atomic
-        )
+        to_x, to_d, to_n, to_face, to_b = to_x + by_x, to_d + by_d, to_n + by_n, to_face + by_face, to_b + by_beta
+    by_bary, by_uv = frame_adjoint(mask, atomic, t, parts, copy, row, triangle, u, v, uv, e1, e2, turned, to_n, to_face)
+    to_bary, to_uv = to_bary + by_bary, to_uv + by_uv
     to_bary += paint(mask, t, parts, copy, triangle, u, v, to_uv, to_color, atomic)
     p0, p1, p2 = surface.corners(t.faces, t.positions, triangle)
     to_origin, along, to_0, to_1, to_2 = specular.intersect_adjoint(

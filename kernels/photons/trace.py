@@ -1,20 +1,22 @@
 """Photons on their way from the lights: they land wherever a surface scatters, from the second surface of a path on.
 
-What arrives at the first surface is the lights' own, and found from there (eye.py). A photon that went straight through
-what is not opaque counts from the next surface on, for such things are opaque to the search for lights. Mirrors and
-clear boundaries keep no photons. Russian roulette goes by the change of throughput, so that photons have about equal
-powers. Jensen 1996; paths.py says what is written down.
+What arrives at the first surface is the lights' own, and found from there (eye.py). A photon that went straight
+through what is not opaque counts from the next surface on, for such things are opaque to the search for lights. Mirrors
+and clear boundaries keep no photons. A photon lands whether or not it is let through, and whichever of a blend's
+materials it goes on by: paths from the camera make that choice once more. Russian roulette goes by the change of
+throughput, so that photons have about equal powers. Jensen 1996; paths.py says what is written down.
 """
 
 import taichi as ti
 
 from .. import bvh, rng
+from ..path import hit
+from ..path.vertex import BLEND, DIMENSIONS, DIRECTION, FAR, OPACITY, ROULETTE
 from ..transport import bsdf, materials, surface
 from ..transport.tables import Tables
 from . import paths
 from .aim import begin
 from .grid import LEFT_OUT
-from ..path.vertex import BLEND, DIMENSIONS, DIRECTION, FAR, OPACITY, ROULETTE
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
@@ -57,40 +59,31 @@ def shoot(
             triangle, _distance, u, v = bvh.closest_hit(o, d, FAR, t.nodes, t.leaves)
             if triangle >= 0:
                 base, slot = DIMENSIONS * (1 + count), count * photons + i
-                uv, color = paths.hit.textured(mask, t, triangle, u, v)
+                uv, color = hit.textured(mask, t, triangle, u, v)
                 x, e1, e2 = paths.place(t, triangle, u, v)
-                mark, scale, lean, dropped, onwards = paths.PASSED, 1.0, 0.0, 0, power
+                row, _slope, kind, p = paths.material_of(mask, t, triangle, uv, color, rng.draw(key, base + BLEND))
+                n, cross, turned = paths.normals_of(mask, t, row, triangle, u, v, uv, e1, e2, d)
+                face = surface.unit(cross)
+                lean, mark, scale, onwards, ours = paths.arriving(d, n, face), paths.PASSED, 1.0, power, 1
+                if ti.static(aims):
+                    if met == 0 and (paths.FOCUSING >> kind & 1) != is_aimed:
+                        ours = 0
                 if rng.draw(key, base + OPACITY) >= materials.opacity(mask, t.faces[triangle, 9], uv, 0.0, t):
-                    o, alive = bvh.offset_origin(x, e1.cross(e2), d), 1
-                else:
-                    row, _slope, kind, p = paths.material_of(mask, t, triangle, uv, color, rng.draw(key, base + BLEND))
-                    n, cross, turned = paths.normals_of(mask, t, row, triangle, u, v, uv, e1, e2, d)
-                    face = surface.unit(cross)
+                    o, alive = bvh.offset_origin(x, cross, d), 1
+                elif ours == 1:
                     s1, s2 = surface.frame(n)
                     wi = surface.to_local(s1, s2, n, -d)
-                    if ti.static(aims):
-                        if met == 0 and (paths.FOCUSING >> kind & 1) != is_aimed:
-                            dropped = 1
                     wo, share, pdf, delta, _eta = bsdf.sample(
                         mask, kind, p, wi, rng.draw(key, base + DIRECTION), rng.draw(key, base + DIRECTION + 1),
                         rng.draw(key, base + DIRECTION + 2), False,
                     )  # fmt: skip
                     mark = paths.event_of(kind, delta, wi, wo)
-                    correction, lean = paths.arriving(d, n, face), paths.arriving(d, n, face)
-                    if turned < 0.0:
-                        mark |= 1 << paths.TURNED
-                    if count > 0 and dropped == 0 and not paths.CLEAR >> kind & 1:
-                        mark |= (1 << paths.LANDED) | (mirrors << paths.CAUSTIC)
-                        stays += 1
                     d = surface.unit(surface.to_world(s1, s2, n, wo))
-                    correction *= paths.leaving(d, n, face)
-                    onwards = power * share * correction
+                    onwards = power * share * (lean * paths.leaving(d, n, face))
                     o = bvh.offset_origin(x, cross, d)
                     if delta == 0:
                         scale = 1.0 / ti.max(pdf, 1e-30)
-                        mirrors = 0
-                    met += 1
-                    if dropped == 0 and onwards.max() > 0.0 and wo.z * cross.dot(d) > 0.0:
+                    if onwards.max() > 0.0 and wo.z * cross.dot(d) > 0.0:
                         alive = 1
                     if alive == 1 and count + 1 >= roulette_depth:
                         going = ti.min(onwards.max() / power.max(), 1.0)
@@ -100,8 +93,18 @@ def shoot(
                         else:
                             alive = 0
                     if alive == 0:
-                        mark = mark & ~paths.EVENT | paths.ENDED
-                if dropped == 0:
+                        mark = paths.ENDED
+                if ours == 1 or alive == 1:
+                    event = mark
+                    if turned < 0.0:
+                        mark |= 1 << paths.TURNED
+                    if count > 0 and ours == 1 and paths.may_scatter(mask, t, t.faces[triangle, 9]):
+                        mark |= (1 << paths.LANDED) | (mirrors << paths.CAUSTIC)
+                        stays += 1
+                    if event != paths.PASSED:
+                        met += 1
+                        if event == paths.SCATTERED:
+                            mirrors = 0
                     paths.note(wholes, reals, slot, triangle, mark, u, v, scale, power, lean)
                     count += 1
                 power = onwards

@@ -9,7 +9,7 @@
 material (pass a variable: it is taken by reference). Directions are unit vectors away from the surface, in the shading
 frame with z along the normal: `wi` to where the path came from, `wo` to where it goes on; opaque kinds scatter for
 wi.z > 0 only. f cos is BSDF |wo.z|, pdf per solid angle; both are 0 for mirrors and clear boundaries (delta lobes) and
-closer than GRAZING to the surface. A sample has weight f cos / pdf, 0 with pdf 0 if it failed; pdf of a delta lobe is
+closer than GRAZING to the surface. PHASE is a place in a medium, where there is no cosine. A sample has weight f cos / pdf, 0 with pdf 0 if it failed; pdf of a delta lobe is
 the chance that it was chosen; eta is the relative index on a refraction, else 1. `radiance_mode` (compile time) is 1
 for paths from the camera, whose radiance is divided by eta^2 on refraction, 0 for photons.
 `evaluate_adjoint` is the gradient of g . f cos. `weight_adjoint` is that of g . f cos of the delta lobe that leads from
@@ -36,6 +36,7 @@ from .bsdf_dielectric import (
 from .bsdf_lambert import lambert, lambert_adjoint, lambert_sample
 from .bsdf_lobes import lobes, lobes_adjoint, lobes_sample
 from .bsdf_metallic import metallic, metallic_adjoint, metallic_sample
+from .bsdf_phase import phase, phase_adjoint, phase_sample
 from .bsdf_plastic import plastic, plastic_adjoint, plastic_sample, plastic_weight_adjoint
 from .bsdf_principled import principled, principled_adjoint, principled_sample
 from .slots import (
@@ -46,6 +47,7 @@ from .slots import (
     METALLIC_ROUGHNESS,
     NULL,
     PARAMS,
+    PHASE,
     PHONG,
     PLASTIC,
     PRINCIPLED,
@@ -83,6 +85,9 @@ def evaluate(kinds: ti.template(), kind, p: ti.template(), wi, wo, radiance_mode
     if ti.static(kinds >> PRINCIPLED & 1):
         if kind == PRINCIPLED:
             value, pdf = principled(p, wi, wo, radiance_mode)
+    if ti.static(kinds >> PHASE & 1):
+        if kind == PHASE:
+            value, pdf = phase(p, wi, wo)
     return value, pdf
 
 
@@ -125,6 +130,9 @@ def sample(kinds: ti.template(), kind, p: ti.template(), wi, u1, u2, u3, radianc
     if ti.static(kinds >> NULL & 1):
         if kind == NULL:
             weight, pdf, delta = ti.Vector([1.0, 1.0, 1.0]), 1.0, 1
+    if ti.static(kinds >> PHASE & 1):
+        if kind == PHASE:
+            wo, weight, pdf = phase_sample(p, u1, u2)
     return wo, weight, pdf, delta, eta
 
 
@@ -152,6 +160,9 @@ def evaluate_adjoint(kinds: ti.template(), kind, p: ti.template(), wi, wo, g, ra
     if ti.static(kinds >> PRINCIPLED & 1):
         if kind == PRINCIPLED:
             grad_wi, grad_wo = principled_adjoint(p, wi, wo, g, grad_p, radiance_mode)
+    if ti.static(kinds >> PHASE & 1):
+        if kind == PHASE:
+            grad_wi, grad_wo = phase_adjoint(p, wi, wo, g, grad_p)
     return grad_p, grad_wi, grad_wo
 
 

@@ -15,6 +15,7 @@ not compiled. A picture's value is the mean of weight * radiance over the filter
     add_row(part, slot, gradient, atomic)                          slot: (copy * views + view) * COLUMNS
     x, y, importance, toward, distance = project(sensors, table, view, point, u3, u4)
     to_point, gradient = project_adjoint(sensors, table, view, point, u3, u4, to_x, to_y)
+    along = depth(sensors, table, view, point)
 """
 
 import taichi as ti
@@ -176,6 +177,17 @@ def project(sensors: ti.template(), table: ti.template(), view, point, u3, u4):
             toward = -q / distance
             importance = distance / (ti.abs(determinant) * h.z * h.z * h.z)
     return seen.x, seen.y, importance, toward, distance
+
+
+@ti.func
+def depth(sensors: ti.template(), table: ti.template(), view, point):
+    """Distance of a point along the viewing axis, negative behind the sensor; 0 for meters."""
+    kind = _kind(table, view)
+    m0, m1, m2 = _basis(sensors, table, view, kind)
+    along = 0.0
+    if kind != RADIANCE_METER and kind != IRRADIANCE_METER:
+        along = _solve(m0, m1, m2, point - _column(table, view, ORIGIN, 2)).z
+    return along
 
 
 @ti.func

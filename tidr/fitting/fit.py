@@ -152,6 +152,7 @@ def fit_from_settings(
         raise SceneError("steps", f"is {steps}", "take 1 or more")
     views, held = load_views(scene, settings)
     units = _begin(scene, settings, views)
+    _set_starts(scene, settings.parameters)
     growth = Growth(scene, settings.grow) if settings.grow else None
     params = scene.parameters(*settings.parameters)
     moved = {node: units.get(node, 1.0) for node in _moved(scene, params)}
@@ -272,6 +273,17 @@ def _begin(scene: Scene, settings: FitSettings, views: Views) -> dict[Node, floa
         low, high = scene.nodes[name].mesh.bounds()
         units[scene.nodes[name]] = float((high - low).max()) / 2
     return units
+
+
+def _set_starts(scene: Scene, settings: Mapping[str, ParameterSettings]) -> None:
+    """Give parameters the values that the fit begins from."""
+    for pattern, how in settings.items():
+        for path, parameter in scene.parameters(pattern).items() if how.start is not None else ():
+            values, size = np.asarray(how.start, np.float64), parameter.rows * parameter.channels
+            if values.size not in (1, parameter.channels, size) or not np.isfinite(values).all():
+                what = f"has {values.size} numbers, {path} has {size} in {parameter.channels} channels"
+                raise SceneError(f"fit.parameters.{pattern}.start", what, "give 1 number, one per channel, or all")
+            parameter.set(np.resize(values, (parameter.rows, parameter.channels)).reshape(parameter.shape))
 
 
 def _moved(scene: Scene, params: Parameters) -> list[Node]:

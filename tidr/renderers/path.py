@@ -10,17 +10,27 @@ from tidr.array import Array
 from tidr.buffer import Buffer
 from tidr.errors import SceneError
 from tidr.fitting.tape import Operation, needs, run
-from tidr.kernels.path import replay, replay_kernels
+from tidr.kernels.path import media_kernels, replay, replay_kernels
 from tidr.kernels.path import trace as kernels
+from tidr.kernels.path.replay_kernels import SLOPES
 from tidr.scene.camera import Camera
 from tidr.scene.graph import Scene
 
+from . import path_warp
+from .background import constant_color
+from .path_edges import EdgeSampling
+from .path_warp import WarpedArea
+from .raster import Rasterizer
 from .renderer import Image
+from .transport_media import Media
 from .transport_scene import TransportScene
 from .transport_sensor import Sensors, film_filter
 
 BLOCK = 1 << 20
 """Samples that are under way at a time: what a render keeps of them takes 16 bytes each."""
+
+
+OTHER_PATHS = 0x2545F491  # what makes of a seed that of the gradient's own paths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +40,21 @@ class PathTracer:
     samples: paths per pixel. max_depth: edges of a path, the camera's included: 1 shows only what emits, 2 direct light
     as well. roulette_depth: from this vertex on paths end at random, by their throughput. film: "box", "tent" or
     "gaussian", the reconstruction filter, which samples are drawn from. seed: all random numbers are a hash of it, of
-    pixel, sample and dimension, so that equal seeds give equal pictures.
+    pixel, sample and dimension, so that equal seeds give equal pictures. independent_gradient: the gradient follows
+    other paths than the picture did, so that the gradient of a loss of the noisy picture is unbiased; False gives the
+    exact derivative of this very picture, whose noise a fit would learn to lower.
 
     Light is sampled at every vertex and weighed with what the surface's own sampling finds by the power heuristic
     (Veach 1997). Gradients replay every path with the same random numbers (Vicini, Speierer and Jakob 2021, "Path
     Replay Backpropagation"): memory depends on neither depth nor number of samples.
 
-    What this does not differentiate: ...
+    Materials with `emission` shine; ambient lights are left out, since they stand for the bounces that are computed
+    here. Point lights are not seen directly. rgb and alpha are means over samples; depth, normal, uv and ids are those
+    through pixel centres, as the rasterizer gives them.
+
+    What this does not differentiate: what covers what (silhouettes, shadows and their motion), unless `edges` says so;
+    the direction of light behind perfect mirrors and clear boundaries, and see-through surfaces' places; the chance
+    with which paths are chosen and ended; alpha. A material that is exactly black is found through light sampling only.
     """
 
     samples: int = 16
@@ -44,11 +62,22 @@ class PathTracer:
     roulette_depth: int = 5
     film: str = "box"
     seed: int = 0
+    independent_gradient: bool = True
+    edges: str = "none"
+    edge_samples: int = 4
+    edge_depth: int = 3
+    warp_rays: int = 16
+    warp_kappa: float = 1e5
 
     def __post_init__(self) -> None:
-        for name, low, high in (("samples", 1, 1 << 24), ("max_depth", 1, 1 << 20), ("roulette_depth", 1, 1 << 20)):
+        for name, low, high in (
+            ("samples", 1, 1 << 24), ("max_depth", 1, 1 << 20), ("roulette_depth", 1, 1 << 20),
+            ("edge_samples", 1, 1 << 16), ("edge_depth", 0, 1 << 10), ("warp_rays", 2, 64), ("warp_kappa", 100, 1e9),
+        ):  # fmt: skip
             if not low <= getattr(self, name) <= high:
                 raise SceneError(f"renderer.{name}", f"is {getattr(self, name)}", f"give {low} to {high}")
+        if self.edges not in ("none", "edge_sampling", "warped_area"):
+            raise SceneError("renderer.edges", f"is {self.edges!r}", "choose none, edge_sampling or warped_area")
         film_filter(self.film, "renderer.film")
 
     def render(self, scene: Scene, cameras: Sequence[Camera], width: int, height: int) -> Image:
@@ -60,83 +89,143 @@ class PathFrame:
     """One render by path tracing."""
 
     def __init__(self, settings: PathTracer, scene: Scene, cameras: Sequence[Camera], width: int, height: int) -> None:
-        self.settings, self.scene, self.width, self.height = settings, scene, width, height
-        self.transport = TransportScene(scene)
+        self.settings, self.scene, self.cameras = settings, scene, cameras
+        self.width, self.height = width, height
+        self.transport, self.media = TransportScene(scene), Media(scene)
         self.sensors = Sensors(cameras, width, height)
         self.shape = (len(cameras), height, width)
         self._drawn: tuple[Array, Array] | None = None
+        self._seed = settings.seed
+        self._kept: Buffer | None = None  # the paths of a picture of one block, which its gradient needs again
 
     def makers(self) -> dict[str, Callable[[], Array]]:
-        """A function for every channel."""
-        return {"rgb": lambda: self._draw()[0], "alpha": lambda: self._draw()[1]}
+        """A function for every channel; what is geometry alone is the rasterizer's, through pixel centres."""
+        made: dict[str, Callable[[], Array]] = {"rgb": lambda: self._draw()[0], "alpha": lambda: self._draw()[1]}
+        for name in ("depth", "normal", "uv", "ids"):
+            made[name] = lambda name=name: self._seen(name)
+        return made
+
+    def _seen(self, name: str) -> Array:
+        drawer = Rasterizer(edges="none", channels=())
+        return drawer.render(self.scene, self.cameras, self.width, self.height).channel(name)
 
     def _draw(self) -> tuple[Array, Array]:
         if self._drawn is None:
             rgb, alpha = Array((*self.shape, 3)), Array((*self.shape, 1), needs_grad=False)
-            inputs = [*self.transport.arrays.values(), self.sensors.table]
+            inputs = [*self.transport.arrays.values(), self.media.values, self.sensors.table]
             run(Operation(lambda: self._trace(rgb, alpha), lambda: self._replay(rgb), inputs, [rgb], "path tracing"))
             self._drawn = rgb, alpha
         return self._drawn
 
     def _static(self) -> tuple:
         film = film_filter(self.settings.film, "renderer.film")
-        return self.transport.mask, self.transport.light_kinds, self.sensors.mask, film
+        return self.transport.mask | self.media.mask, self.transport.light_kinds, self.sensors.mask, film
 
     def _blocks(self):
         """(first pixel, pixels) of every block of the picture."""
-        total, size = self.shape[0] * self.width * self.height, max(BLOCK // self.settings.samples, 1)
+        most = path_warp.BLOCK if self.settings.edges == "warped_area" and not runtime.on_cpu() else BLOCK
+        total, size = self.shape[0] * self.width * self.height, max(most // self.settings.samples, 1)
         return [(first, min(size, total - first)) for first in range(0, total, size)]
 
     def _shared(self, first: int, places: int) -> tuple:
         chosen = self.settings
         return (
-            first, places, chosen.samples, self.width, self.height, chosen.seed, chosen.max_depth,
-            chosen.roulette_depth, self.sensors.table.value, *self.transport.tables,
+            first, places, chosen.samples, self.width, self.height, self._seed, chosen.max_depth,
+            chosen.roulette_depth, self.sensors.table.value, *self.transport.tables, *self.media.tables,
         )  # fmt: skip
 
     def _paths(self, first: int, places: int) -> Buffer:
-        """[places * samples, 4] what the paths of a block of pixels bring."""
-        paths = Buffer((places * self.settings.samples, 4))
+        """[places * samples, 4] what the paths of a block of pixels bring, with warped areas [.., 10]: see there."""
+        columns = path_warp.COLUMNS if self.settings.edges == "warped_area" else 4
+        paths = Buffer((places * self.settings.samples, columns))
         kernels.trace(*self._static(), *self._shared(first, places), paths.ndarray)
         return paths
 
     def _trace(self, rgb: Array, alpha: Array) -> None:
+        self._seed = self.settings.seed
         for first, places in self._blocks():
             paths = self._paths(first, places)
-            kernels.develop(first, places, self.settings.samples, paths.ndarray, rgb.value, alpha.value)
+            self._kept = paths if len(self._blocks()) == 1 else None
+            background = constant_color(self.scene) or (0.0, 0.0, 0.0)
+            kernels.develop(first, places, self.settings.samples, *background, paths.ndarray, rgb.value, alpha.value)
 
     def _replay(self, rgb: Array) -> None:
         world, copies = self.transport.world, runtime.chunks()
+        if self.settings.independent_gradient:
+            self._seed, self._kept = self.settings.seed ^ OTHER_PATHS, None
         wants = 0
         if needs(world.positions) or needs(world.normals) or needs(world.uvs):
             wants |= replay.GEOMETRY
         if needs(self.sensors.table):
             wants |= replay.SENSOR
-        parts, to_table = self.transport.parts(copies), self.sensors.part()
-        gradients = (rgb.grad, *(part.ndarray for part in parts.values()), to_table.ndarray)
+        warp = self._warp()
+        if warp is not None:
+            wants |= warp.wants & SLOPES
+        parts, to_table, to_media = self.transport.parts(copies), self.sensors.part(), self.media.part(copies)
+        gradients = (rgb.grad, *(part.ndarray for part in parts.values()), to_media.ndarray, to_table.ndarray)
         for first, places in self._blocks():
-            paths = self._paths(first, places)
+            paths = self._kept or self._paths(first, places)
             if runtime.on_cpu():
-                shared = self._shared(first, places)
+                shared, picks = self._shared(first, places), self.media.picks(places * self.settings.samples)
                 replay_kernels.replay(
-                    *self._static(), wants, runtime.chunk_block(), copies, *shared, paths.ndarray, *gradients
-                )
+                    *self._learning(), wants, runtime.chunk_block(), copies, *shared, paths.ndarray, *gradients,
+                    picks.ndarray,
+                )  # fmt: skip
+                self._settle(first, places, picks, 0, to_media.ndarray)
             else:
                 self._replay_by_steps(first, places, wants, paths.ndarray, *gradients)
+            if warp is not None:
+                warp.add(self._shared(first, places), paths, rgb)
+        if warp is not None:
+            warp.close()
         self.transport.collect(parts, copies)
+        self.media.collect(to_media, copies)
         if wants & replay.SENSOR:
             self.sensors.collect(to_table)
+        if wants and self.settings.edges == "edge_sampling":
+            background = constant_color(self.scene) or (0.0, 0.0, 0.0)
+            edges = EdgeSampling(
+                self.settings, self.transport, self.sensors, self.media, self._static(), wants, background
+            )
+            edges.add(rgb)
+
+    def _warp(self) -> WarpedArea | None:
+        if self.settings.edges != "warped_area":
+            return None
+        background = constant_color(self.scene) or (0.0, 0.0, 0.0)
+        return WarpedArea(self.settings, self.transport, self.sensors, self._static(), background)
+
+    def _learning(self) -> tuple:
+        """`_static` for the kernels of the gradient."""
+        mask, *rest = self._static()
+        return mask | self.media.learns(), *rest
+
+    def _settle(self, first: int, places: int, picks: Buffer, column: int, part) -> None:
+        """Gradients from where the media of a block of paths might have scattered."""
+        if self.media.learns():
+            mask, light_kinds, *_ = self._learning()
+            rows, arguments = places * self.settings.samples, self._shared(first, places)
+            media_kernels.scatter_again(
+                mask, light_kinds, first, rows, self.settings.samples, *arguments[5:8], *arguments[9:], column,
+                picks.ndarray,
+            )  # fmt: skip
+            tables = (*self.media.tables, column, picks.ndarray, part)
+            if runtime.on_cpu():
+                media_kernels.settle_chunks(mask, runtime.chunk_block(), runtime.chunks(), rows, *tables)
+            else:
+                media_kernels.settle_each(mask, rows, *tables)
 
     def _replay_by_steps(self, first: int, places: int, wants: int, paths, grad, *parts) -> None:
         """As the kernel `replay`, one launch a step."""
-        rows, static, arguments = places * self.settings.samples, self._static(), self._shared(first, places)
+        rows, static, arguments = places * self.settings.samples, self._learning(), self._shared(first, places)
         where, tables = (first, rows, *arguments[2:6]), arguments[8:]
-        reals, wholes = Buffer((rows, replay.REALS)), Buffer((rows, replay.WHOLES), "int")
+        reals, wholes = Buffer((rows, replay.reals_of(static[0]))), Buffer((rows, replay.WHOLES), "int")
         state = (reals.ndarray, wholes.ndarray)
         replay_kernels.begin(*static[2:], *where, tables[0], paths, *state)
         while replay_kernels.advance(*static, wants, *where, *arguments[6:8], *tables, *state, grad, *parts[:-1]):
             pass
+        self._settle(first, places, reals, replay.REALS, parts[-2])
         if wants:
             replay_kernels.end(
-                *static[2:], wants, self.sensors.copies, *where, *tables, paths, *state, grad, parts[3], parts[-1]
+                *static[2:], wants, self.sensors.copies, *where, *tables[:-3], paths, *state, grad, parts[3], parts[-1]
             )

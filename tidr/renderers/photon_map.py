@@ -42,9 +42,9 @@ class PhotonMap:
         """
         if Path(path).suffix != ".npz":
             raise FileError(path, "photons are saved as .npz")
-        kept = {name: each.astype(np.float64 if runtime.current().precision == 64 else np.float32)
-                for name, each in self.arrays().items() if name != "caustic"}  # fmt: skip
-        write_arrays(path, **kept, caustic=self.arrays()["caustic"].astype(np.uint8), emitted=np.int64(self.emitted))
+        kind = np.float64 if runtime.current().precision == 64 else np.float32
+        arrays = {name: each.astype(np.uint8 if name == "caustic" else kind) for name, each in self.arrays().items()}
+        write_arrays(path, **arrays, emitted=np.array(self.emitted))
 
     @classmethod
     def load(cls, path: str | Path, limits: Limits = DEFAULT) -> PhotonMap:
@@ -69,8 +69,8 @@ class PhotonMap:
             raise FileError(at(path, "emitted"), "is no count of photons", "give one whole number above 0")
         if caustic.shape != (count,) or not np.isin(caustic, (0, 1)).all():
             raise FileError(at(path, "caustic"), f"is no list of {count} marks", "give 0 or 1 for each photon")
-        vectors = [np.asarray(arrays[name], np.float64) for name in VECTORS]
-        return cls(Photons.of(*vectors, caustic), count, int(emitted))
+        places, flights, powers, normals = (np.asarray(arrays[name], np.float64) for name in VECTORS)
+        return cls(Photons.of(places, flights, powers, normals, caustic), count, int(emitted))
 
     def points(self, radius: float | None = None) -> Node:
         """A node of the photons as points in world space, to look at; each has its power's colour, the brightest 1.

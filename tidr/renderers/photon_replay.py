@@ -66,7 +66,8 @@ class Replay:
         )  # fmt: skip
         seeds = (view.first, view.number, frame.settings.seed)
         ends.ends(
-            *frame.static[:2], *self.loop(view.places), view.places, *seeds, *frame.transport.tables, wholes, reals,
+            *frame.static[:2], *self.loop(view.places), view.places, *seeds[:2], view.turn, seeds[2],
+            *frame.transport.tables, wholes, reals,
             counts, origins, queries.radii.ndarray, state.ndarray, queries.params.grad, *self.targets,
         )  # fmt: skip
         none = (state.ndarray,) * 3
@@ -117,7 +118,9 @@ class Replay:
 def replay(frame: PhotonFrame, rgb: Array) -> None:
     """Add to the gradients of everything that the picture was made from."""
     work = Replay(frame, rgb)
-    for shot, lit, views in frame.passes(frame.reaches(), grads=True):
+    for lit, views in frame.passes(frame.reaches(), grads=True):
+        shot = lit.shot
+        assert shot is not None  # the method "map" alone takes saved photons, and it has no gradient
         for array in (shot.photons.positions, shot.photons.directions, shot.photons.powers):
             array.zero_grad()
         for view in views:

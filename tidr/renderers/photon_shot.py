@@ -76,10 +76,9 @@ class Shot:
         prefix_sum(landed, 1, emitted)
         self.count = int(landed.ndarray[emitted])
         room = capacity(self.count)
-        arrays = [Array((room, 3), needs_grad=grads and k < 3) for k in range(4)]
-        flags = Buffer((room,), "int")
+        at, flights, powers = (Array((room, 3), needs_grad=grads) for _ in range(3))
+        self.photons = Photons(at, flights, powers, Array((room, 3), needs_grad=False), Buffer((room,), "int"))
         kernels.land(
             emitted, room, transport.tables[2], transport.tables[3], counts, landed.ndarray, origins, wholes, reals,
-            *(array.value for array in arrays), flags.ndarray,
+            at.value, flights.value, powers.value, self.photons.normals.value, self.photons.flags.ndarray,
         )  # fmt: skip
-        self.photons = Photons(*arrays, flags)

@@ -23,7 +23,7 @@ from tidr.scene.mesh import Mesh
 from tidr.scene.tetrahedra import Tetrahedra
 
 from .photon_density import DensitySettings, Queries, radius_of_pass
-from .photon_grid import PointGrid
+from .photon_grid import Photons, PointGrid
 from .photon_map import PhotonMap
 from .photon_shot import Paths, Shot, Targets
 from .renderer import Image
@@ -33,7 +33,7 @@ from .transport_sensor import Sensors, film_filter
 METHODS = ("progressive", "sppm", "ppm", "map")
 BLOCK = 1 << 17
 """Pixels that are under way at a time."""
-FOOTPRINTS = 2.5  # of a pixel: the first radius, where none is given
+FOOTPRINTS = 4.0  # of a pixel: the first radius, where none is given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class PhotonMapper:
         "ppm": as "sppm", with the same paths from the camera in every pass (Hachisuka, Ogaki and Jensen 2008).
         "map": photons are traced once; caustics are looked up, other indirect light is gathered by one ray for each
             pass, at whose end photons of all kinds are looked up. The radius stays.
-    photons: emitted in a pass. passes: also samples per pixel. radius: the first one, in world units; None: 2.5 times
+    photons: emitted in a pass. passes: also samples per pixel. radius: the first one, in world units; None: four times
         the median distance of what neighbouring pixels see. alpha: how fast radii shrink, in (0, 1).
     aimed: share of the photons that starts towards the nodes whose materials mirror or refract, where there are any.
     profile: "constant", "cone", "epanechnikov", "biweight" or "gaussian", how photons count by their distance.
@@ -71,12 +71,12 @@ class PhotonMapper:
     which has the same mean); anything of the method "map".
     """
 
-    photons: int = 1 << 17
+    photons: int = 1 << 16
     passes: int = 16
     radius: float | None = None
     alpha: float = 0.7
     method: str = "progressive"
-    aimed: float = 0.5
+    aimed: float = 0.3
     profile: str = "biweight"
     max_depth: int = 16
     roulette_depth: int = 2
@@ -112,8 +112,7 @@ class PhotonMapper:
 
     def trace(self, scene: Scene) -> PhotonMap:
         """The photons of the first pass, to keep or to look at."""
-        transport = _transport(scene)
-        shot = Shot(transport, *_shot_arguments(self, scene, transport, 0))
+        shot = _shoot(self, scene, _transport(scene), 0)
         return PhotonMap(shot.photons, shot.count, self.photons)
 
 
@@ -125,10 +124,13 @@ def _transport(scene: Scene) -> TransportScene:
     return TransportScene(scene)
 
 
-def _shot_arguments(settings: PhotonMapper, scene: Scene, transport: TransportScene, number: int) -> tuple:
+def _shoot(settings: PhotonMapper, scene: Scene, transport: TransportScene, number: int, grads: bool = False) -> Shot:
     targets = Targets(scene, transport)
     aimed = min(round(settings.photons * settings.aimed), settings.photons - 1) if targets.count else 0
-    return targets, settings.photons, aimed, number, settings.seed, settings.max_depth, settings.roulette_depth
+    return Shot(
+        transport, targets, settings.photons, aimed, number, settings.seed, settings.max_depth,
+        settings.roulette_depth, grads,
+    )  # fmt: skip
 
 
 class View:
@@ -137,21 +139,24 @@ class View:
     def __init__(self, frame: PhotonFrame, first: int, places: int, number: int, reach: Buffer, grads: bool) -> None:
         self.first, self.places, self.reach = first, places, reach
         self.rows = 2 * places if frame.gathers else places
-        self.number = 0 if frame.settings.method == "ppm" else number
+        self.number, self.turn = 0 if frame.settings.method == "ppm" else number, number
         self.paths = Paths(places, frame.settings.max_depth + 1)
         self.seen = Buffer((self.rows, kernels.COLUMNS))
-        arrays = [Array((self.rows, 3), needs_grad=grads) for _ in range(4)]
-        params = Array((self.rows, PARAMS), needs_grad=grads)
-        self.queries = Queries(*arrays, params, Buffer((self.rows,), "int"), Buffer((self.rows,)))
+        points, shading, sides, eyes = (Array((self.rows, 3), needs_grad=grads) for _ in range(4))
+        params, kind, radius = (
+            Array((self.rows, PARAMS), needs_grad=grads),
+            Buffer((self.rows,), "int"),
+            Buffer((self.rows,)),
+        )
+        self.queries = Queries(points, shading, sides, eyes, params, kind, radius)
         self.radiance = Array((self.rows, 3), needs_grad=grads)
         self.found = Buffer((self.rows,), "int")
         wholes, reals, counts, origins = self.paths.arguments
-        points, shading, sides, eyes, radius, params, kind = self.queries.arguments()
         settings = frame.settings
         kernels.look(
-            *frame.static, frame.gathers, first, places, self.number, frame.width, frame.height, settings.seed,
-            settings.max_depth, frame.sensors.table.value, *frame.transport.tables, reach.ndarray, origins, counts,
-            wholes, reals, self.seen.ndarray, points, shading, sides, eyes, radius, params, kind,
+            *frame.static, frame.gathers, first, places, self.number, self.turn, frame.width, frame.height,
+            settings.seed, settings.max_depth, frame.sensors.table.value, *frame.transport.tables, reach.ndarray,
+            origins, counts, wholes, reals, self.seen.ndarray, *self.queries.arguments(),
         )  # fmt: skip
 
     def gather(self, frame: PhotonFrame, lights: Lit) -> None:
@@ -164,18 +169,20 @@ class View:
                 kernels.keep_rows(k * self.places, (k + 1) * self.places, self.queries.radii.ndarray, kept.ndarray)
                 given = (*given[:4], kept.ndarray, *given[5:])
             out = self.radiance if k == 0 else Array((self.rows, 3), needs_grad=False)
-            density.gather(
-                self.rows, *fixed, *grid.arguments, records.ndarray, *given, out.value, self.found.ndarray
-            )
+            density.gather(self.rows, *fixed, *grid.arguments, records.ndarray, *given, out.value, self.found.ndarray)
             if k == 1:
                 kernels.add_radiance(self.places, self.rows, out.value, self.radiance.value)
 
 
 class Lit:
-    """The photons of a pass in their grids: all of them, or with final gathering those of caustics and all."""
+    """The photons of a pass in their grids: all of them, or with final gathering those of caustics and all.
 
-    def __init__(self, photons, cell: float, gathers: bool) -> None:
-        self.grids = []
+    shot: where they are from; None where they were saved.
+    """
+
+    def __init__(self, photons: Photons, shot: Shot | None, cell: float, gathers: bool) -> None:
+        self.shot = shot
+        self.grids: list[tuple[PointGrid, Buffer]] = []
         for which in ("caustic", "all") if gathers else ("all",):
             grid = PointGrid(cell)
             grid.build(photons.positions, photons.flags, which)
@@ -248,11 +255,11 @@ class PhotonFrame:
         return made
 
     def passes(self, reaches: list[Buffer], grads: bool = False):
-        """(photons, the same in grids, how each block of pixels looks at them) of every pass; no first with saved ones."""
+        """(photons, how each block of pixels looks at them) of every pass."""
         settings, held = self.settings, [Buffer((places,)) for _, places in self.blocks()]
         for each in held:
             each.ndarray.fill(0.0)
-        shot = lit = None
+        lit = None
         for number in range(settings.passes):
             radius = self.radius()
             if settings.method == "progressive":
@@ -260,13 +267,15 @@ class PhotonFrame:
                 for reach in reaches:
                     reach.ndarray.fill(radius)
             if lit is None or not self.gathers:
-                if settings.saved is None:
-                    shot = Shot(
-                        self.transport, *_shot_arguments(settings, self.scene, self.transport, number), grads=grads
-                    )
-                photons = settings.saved.photons if shot is None else shot.photons
-                lit = Lit(photons, 1.0001 * radius, self.gathers)
-            yield shot, lit, self._views(number, lit, reaches, held, grads)
+                lit = self._lit(number, 1.0001 * radius, grads)
+            yield lit, self._views(number, lit, reaches, held, grads)
+
+    def _lit(self, number: int, cell: float, grads: bool) -> Lit:
+        """The photons of a pass, new or saved."""
+        if self.settings.saved is not None:
+            return Lit(self.settings.saved.photons, None, cell, self.gathers)
+        shot = _shoot(self.settings, self.scene, self.transport, number, grads)
+        return Lit(shot.photons, shot, cell, self.gathers)
 
     def _views(self, number: int, lit: Lit, reaches: list[Buffer], held: list[Buffer], grads: bool):
         for (first, places), reach, kept in zip(self.blocks(), reaches, held, strict=True):
@@ -279,7 +288,7 @@ class PhotonFrame:
     def _trace(self, rgb: Array, alpha: Array) -> None:
         rgb.value.fill(0.0)
         alpha.value.fill(0.0)
-        for _shot, _lit, views in self.passes(self.reaches()):
+        for _lit, views in self.passes(self.reaches()):
             for view in views:
                 kernels.develop(
                     view.first, view.places, self.gathers, 1.0 / self.settings.passes, view.seen.ndarray,

@@ -14,6 +14,7 @@ from tidr.errors import SceneError
 from tidr.parameter import nearest
 from tidr.scene.camera import Camera
 from tidr.scene.graph import Scene
+from tidr.scene.material import Material
 
 CHANNELS = ("rgb", "alpha", "depth", "normal", "uv", "barycentrics", "ids")
 
@@ -113,6 +114,7 @@ _RENDERERS: dict[str, str | type] = {
     "level_set": "level_set.LevelSetRenderer",
     "neus": "neus.NeusRenderer",
     "points": "points.PointRenderer",
+    "path": "path.PathTracer",
     "photons": "photons.PhotonMapper",
 }
 SUITED = {
@@ -126,6 +128,9 @@ SUITED = {
     "PointCloud": "points",
     "Gaussians": "points",
 }  # by the name of the geometry's class, so that nothing is imported to find out
+# Types of materials, and slots of any, that light transport draws, and a rasterizer does not or not fully.
+TRANSPORTED = ("conductor", "dielectric", "thin_dielectric", "plastic", "principled", "blend")
+LUMINOUS = ("emission", "opacity", "normal")
 
 
 def register_renderer(name: str) -> Callable[[type], type]:
@@ -141,6 +146,8 @@ def register_renderer(name: str) -> Callable[[type], type]:
 def suited(scene: Scene) -> str:
     """The short name of the renderer for what the scene holds; "raster" where it holds nothing.
 
+    Meshes that shine, or whose materials only light transport draws, are for "path".
+
     Raises:
         SceneError: kinds of geometry that no one renderer draws.
     """
@@ -148,7 +155,13 @@ def suited(scene: Scene) -> str:
     names = sorted({SUITED[kind] for kind in held if kind in SUITED})
     if len(names) > 1:
         raise SceneError("renderer", f"the scene holds {', '.join(sorted(held))}", f"choose one of {', '.join(names)}")
+    if names == ["raster"] and any(_transported(material) for material in scene.materials.values()):
+        return "path"
     return names[0] if names else "raster"
+
+
+def _transported(material: Material) -> bool:
+    return material.type in TRANSPORTED or any(slot in material.sources for slot in LUMINOUS)
 
 
 def renderer_type(name: str, scene: Scene | None = None) -> type:

@@ -9,10 +9,12 @@ import numpy as np
 from tidr import runtime
 from tidr.array import Array
 from tidr.buffer import Buffer
+from tidr.errors import SceneError
 from tidr.fitting.tape import needs, unrecorded
 from tidr.kernels import accumulate
 from tidr.kernels.transport import faces as kernels
 from tidr.scene.graph import Scene
+from tidr.scene.volume import Volume
 
 from . import geometry
 from .bvh import Bvh
@@ -53,6 +55,7 @@ class TransportScene:
     """
 
     def __init__(self, scene: Scene) -> None:
+        _refuse(scene)
         packed = geometry.pack(scene)
         self.world = geometry.world(scene, packed)
         self.materials = TransportMaterials(scene, packed.materials)
@@ -103,3 +106,12 @@ def _held_faces(packed: geometry.Pack) -> Faces:
         held = (runtime.generation(), Faces(packed))
         _faces[packed] = held
     return held[1]
+
+
+def _refuse(scene: Scene) -> None:
+    """Raise a SceneError for a node that holds something else than triangles or a medium."""
+    for name, node in scene.nodes.items():
+        known = node.geometry is None or isinstance(node.geometry, Volume) or geometry.mesh_of(node) is not None
+        if not known:
+            kind = type(node.geometry).__name__
+            raise SceneError(f"nodes.{name}", f"holds {kind}; light transport draws meshes and media", "take it out")
