@@ -19,8 +19,8 @@ ASSETS = Path(__file__).parent / "assets"
 def cornell() -> None:
     """The Cornell box as its file has it."""
     scene = tidr.load("cornell")
-    picture = tidr.render(scene, "front", PathTracer(samples=4096, max_depth=8, seed=1), 96, 96)
-    np.save(ASSETS / "cornell" / "front.npy", picture.rgb.numpy().astype(np.float16))
+    picture = tidr.render(scene, "lower", PathTracer(samples=4096, max_depth=8, seed=1), 64, 64)
+    np.save(ASSETS / "cornell" / "lower.npy", picture.rgb.numpy().astype(np.float16))
 
 
 MAKERS = {"cornell": cornell}

@@ -43,22 +43,21 @@ def shining_square(half=0.5, **camera) -> Scene:
     return scene
 
 
-def blocked_lamp(emission=6.0, sky=0.0) -> Scene:
-    """A square plate between a floor and a square lamp, looked at from the side, from above the plate."""
-    scene = lit(sky, emission)
-    scene.add_node("floor", Node(quad(half=2.0), ("white",)))
-    scene.add_node("plate", Node(quad((0.1, 0.6, 0.0), 0.35), ("white",)))
-    scene.add_node("lamp", Node(quad((0.3, 2.2, 0.2), 0.4, sign=-1), ("glow",)))
-    view = {"up": (0, 0, -1), "fov_y_degrees": 50, "width": 8, "height": 8}
-    scene.add_camera("above", Camera.look_at((0.9, 2.0, 0.1), (0, 0.1, 0), **view))
+def under_plate(size=8, across=2.0, **given) -> Scene:
+    """A square plate of edge 1, one unit above a white floor, of which the camera sees a square from beneath the plate.
+
+    Columns of pixels go along x.
+    """
+    scene = lit(size=size, **given)
+    scene.add_node("floor", Node(quad(half=3.0), ("white",)))
+    scene.add_node("plate", Node(quad((0, 1.0, 0), 0.5), ("black",)))
+    view = {"up": (0, 0, -1), "height_world": across, "width": size, "height": size}
+    scene.add_camera("under", Camera.look_at((0, 0.9, 0), (0, 0, 0), **view))
     return scene
 
 
-def sundial(direction, diameter_degrees=4.0, size=12) -> Scene:
-    """A plate over a white floor under the sun alone; the camera sees the floor beneath the plate, not the plate."""
-    scene = lit(0.0, 1.0, 3.0, direction, diameter_degrees, size)
-    scene.add_node("floor", Node(quad(half=3.0), ("white",)))
-    scene.add_node("plate", Node(quad((0, 1.0, 0), 0.5), ("black",)))
-    view = {"up": (0, 0, -1), "fov_y_degrees": 130, "width": size, "height": size}
-    scene.add_camera("under", Camera.look_at((0, 0.95, 0), (0, 0, 0), **view))
+def under_lamp(emission=3.0) -> Scene:
+    """`under_plate` with a square lamp in place of the sun."""
+    scene = under_plate(emission=emission)
+    scene.add_node("lamp", Node(quad((0.3, 3.0, 0.2), 1.2, sign=-1), ("glow",)))
     return scene

@@ -159,7 +159,9 @@ def advance(
             key = rng.key(seed, spot, index - local * samples)
             _origin, _direction, weight = start(sensors, film, table, spot, width, height, key)
             s, k = ti.Vector.zero(float, ti.static(reals_of(mask))), ti.Vector.zero(ti.i32, WHOLES)
-            for c in ti.static(range(reals_of(mask))):
+            for c in ti.static(range(REALS)):
+                s[c] = reals[index, c]
+            for c in ti.static(range(REALS, reals_of(mask))):
                 s[c] = reals[index, c]
             for c in ti.static(range(WHOLES)):
                 k[c] = wholes[index, c]
@@ -167,7 +169,9 @@ def advance(
                 mask, light_kinds, wants, True, t, parts, 0, key, max_depth, roulette_depth,
                 weight / samples * load3(grad, spot), s, k,
             )  # fmt: skip
-            for c in ti.static(range(reals_of(mask))):
+            for c in ti.static(range(REALS)):
+                reals[index, c] = s[c]
+            for c in ti.static(range(REALS, reals_of(mask))):
                 reals[index, c] = s[c]
             for c in ti.static(range(WHOLES)):
                 wholes[index, c] = k[c]

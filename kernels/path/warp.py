@@ -7,7 +7,7 @@ continuous field V that is the outlines' velocity on them. V is a mean of the ve
     V = sum w_k V_k / sum w_k,    w_k = q_k / (q_k - 1 + B_k)^EXPONENT,
 
 with q_k the inverse of the rays' density, 1 in its middle, and B_k the boundary test: 0 on an outline, 1 on a miss. A
-point that is met keeps its barycentrics and misses stand still; those at a sun's disc move with it.
+point that is met keeps its barycentrics and misses stand still; beside a sun they move with its disc.
 
 The mean changes by where its rays lie, too. That is counted by the derivative of their density, with the mean of the
 other rays as control variate: V is then the exact expectation of a smooth field, and what too few rays cost is only
@@ -19,13 +19,13 @@ import taichi as ti
 from .. import bvh, rng
 from ..accumulate import load3
 from ..transport import sensor, surface
-from ..transport.light_shapes import cone_adjoint, lean, point_adjoint
+from ..transport.light_shapes import cone_adjoint, point_adjoint
 from .mesh_adjoint import scatter_corners
 from .vertex import FAR
 
 EXPONENT = 3
 LEAST = 1e-4  # of the weights' denominators
-RISE = 0.1  # of the boundary test, for each deviation of the rays that a hit lies off an outline
+RISE = 0.3  # of the boundary test, for each deviation of the rays that a hit lies off an outline
 ROOM = 64  # rays at most
 RECORD = 5  # reals of a record: barycentrics and the gradient of a point
 FLAT = 1e-30
@@ -201,9 +201,6 @@ def direction_warp(
             triangle, distance, b1, b2 = bvh.closest_hit(origin, d, FAR, t.nodes, t.leaves)
         if triangle >= 0:
             boundary = boundary_test(t, opposite, triangle, b1, b2, x, d, 0, distance * deviation)
-        elif cap > 0.0:
-            off = ti.abs(ti.sqrt(2.0 * lean(-d, axis)) - ti.sqrt(2.0 * cap))
-            boundary = ti.min(1.0, RISE * off / deviation)
         weights[k], bends[k] = weigh(u, boundary)
         hits[k], us[k], vs[k] = triangle, b1, b2
     leader, most, rest = rank(weights, rays)

@@ -10,6 +10,7 @@ from .. import bvh, environment, rng
 from ..accumulate import TASK, add, load3
 from ..transport import bsdf, lights, materials, specular, surface
 from ..transport.light_shapes import cone_adjoint
+from ..transport.sampling import PI
 from ..transport.tables import Tables
 from . import hit
 from .mesh_adjoint import Parts, scatter_corners, seen_adjoint
@@ -98,6 +99,16 @@ def sun_of(light_kinds: ti.template(), t: ti.template(), entry):
 
 
 @ti.func
+def rim_of(axis, cap, u):
+    """(a direction on the rim of a sun's disc, normal of the rim, the rim's length by the disc's area)."""
+    height = 1.0 - cap
+    sine = ti.sqrt(cap * (2.0 - cap))
+    s, r = surface.frame(-axis)
+    around = ti.cos(2.0 * PI * u) * s + ti.sin(2.0 * PI * u) * r
+    return sine * around - height * axis, height * around + sine * axis, sine / cap
+
+
+@ti.func
 def vertex_warp(
     mask: ti.template(), light_kinds: ti.template(), wants: ti.template(), atomic: ti.template(), rays,
     t: ti.template(), parts: ti.template(), dump: ti.template(), copy, opposite: ti.template(), triangle, u, v,
@@ -124,13 +135,22 @@ def vertex_warp(
     to_x, to_axis, to_cap = zero, zero, 0.0
     first, second = ti.Matrix.zero(float, 3, 3), ti.Matrix.zero(float, 3, 3)
     emitter = -1
-    for which in range(2):
+    for which in range(ti.static(3 if light_kinds >> lights.SUN & 1 else 2)):
         # scale: of g, what light counts beside f cos; whole: f cos times that
         wanted, start_at, toward, reach, local = looking, near, way, far, to_light
+        rim, normal = 0.0, zero
         if which == 1:
             wanted, start_at, toward, reach, local = going * (1 - delta), o, d, FAR, wo
+        elif which == 2:
+            # The disc's rim: what V carries over it is no change of the light.
+            wanted = 0
+            if sun >= 0:
+                toward, normal, rim = rim_of(axis, cap, rng.draw(rng.mix(key, SALT - 1), base))
+                start_at = bvh.offset_origin(x, outward, toward)
+                local = surface.to_local(tangent, bitangent, n, toward)
+                wanted = ti.cast(toward.dot(outward) > 0.0 and local.z > 0.0, ti.i32)
         if wanted == 1:
-            met, distance, m1, m2 = bvh.meet(start_at, toward, reach, which == 0, t.nodes, t.leaves)
+            met, distance, m1, m2 = bvh.meet(start_at, toward, reach, which != 1, t.nodes, t.leaves)
             whole, scale, slope = zero, zero, zero
             if which == 0:
                 if met < 0:
@@ -142,6 +162,10 @@ def vertex_warp(
                     elif sun < 0:
                         slope = sky_slope(light_kinds, t, toward, share * g * f)
                     whole = f * scale
+            elif which == 2:
+                if met < 0:
+                    on_rim, _pdf = bsdf.evaluate(mask, kind, p, wi, local, True)
+                    whole, met = on_rim * value * share * rim, other
             elif met >= 0:
                 _y, f1, f2, uv_there, color_there = place(mask, t, met, m1, m2)
                 radiance, weight = glow(mask, t, met, uv_there, color_there, d, distance, f1.cross(f2), pdf, 0)
@@ -157,14 +181,16 @@ def vertex_warp(
                 _p, _wi, by_wo = bsdf.evaluate_adjoint(mask, kind, p, wi, local, g * scale, True)
                 slope += surface.to_world(tangent, bitangent, n, by_wo)
                 amount, spread = g.dot(whole), 0.0
-                if which == 0:
+                if which != 1:
                     spread = cap
+                if which == 2:
+                    slope, amount = -amount * normal, 0.0
                 by_x, by_axis, by_cap = direction_warp(
                     atomic, rays, t, parts, copy, opposite, x, outward, toward, slope, amount, axis, spread,
                     rng.mix(key, SALT + which), kappa, where, what, record + which * rays,
                 )  # fmt: skip
                 to_x += by_x
-                if which == 0 and sun >= 0:
+                if spread > 0.0:
                     still_axis, still_cap = cone_adjoint(axis, cap, -toward, slope)
                     to_axis += by_axis + still_axis
                     to_cap += by_cap + still_cap - amount / cap
@@ -201,7 +227,7 @@ def sample_light(
     if triangle >= 0:
         to_x = vertex_warp(
             mask, light_kinds, wants, atomic, rays, t, parts, dump, copy, opposite, triangle, u, v, direction, g, key,
-            base, kappa, where, what, 2 * rays * index,
+            base, kappa, where, what, ti.static(3 if light_kinds >> lights.SUN & 1 else 2) * rays * index,
         )  # fmt: skip
         p0, p1, p2 = surface.corners(t.faces, t.positions, triangle)
         to_origin, to_direction, to_0, to_1, to_2 = specular.intersect_adjoint(
@@ -225,7 +251,7 @@ def warp_light(
     """What outlines do to the direct light at the first hits of the pixels first ..., of gradient grad [.., 3].
 
     paths [places * samples, 10]: what `trace` and `replay` found; gradients of first rays are added to. On a GPU
-    (`atomic`) there is a chunk for each path, and where [2 * rays * places * samples], what [.., RECORD] keep what
+    (`atomic`) there is a chunk for each path, and where [3 * rays * places * samples], what [.., RECORD] keep what
     `scatter_records` adds; else a copy of the accumulators for each chunk. dump: as large as the accumulator of
     `values` if materials vary in space.
     """

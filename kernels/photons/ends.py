@@ -170,7 +170,8 @@ def ends(
     mask: ti.template(), light_kinds: ti.template(), atomic: ti.template(), block: ti.template(), chunks: ti.i32,
     places: ti.i32, first: ti.i32, number: ti.i32, turn: ti.i32, seed: ti.i32, nodes: A1, leaves: A1I, faces: A2,
     positions: A2, normals: A2, uvs: A2, colors: A2, kinds: A2, slots: A2, values: A2, entries: A2,
-    light_values: A2, cdf: A1, texels: A2, alias: A1, wholes: A2I, reals: A2, counts: A1I, origins: A2, radii: A1, state: A2, to_params: A2,
+    light_values: A2, cdf: A1, texels: A2, alias: A1, wholes: A2I, reals: A2, counts: A1I, origins: A2, radii: A1,
+    state: A2, to_params: A2,
     to_values: A1, to_light_values: A1, to_texels: A1, to_corners: A1, to_normals: A1, to_uvs: A1, to_colors: A1,
 ):  # fmt: skip
     """Fills the states [places, STATE] of camera paths at their last vertices."""
@@ -239,7 +240,8 @@ def starts(
     mask: ti.template(), light_kinds: ti.template(), aims: ti.template(), atomic: ti.template(), block: ti.template(),
     chunks: ti.i32, photons: ti.i32, aimed: ti.i32, number: ti.i32, seed: ti.i32, spheres: A2, faces: A2,
     positions: A2, normals: A2, uvs: A2, colors: A2, kinds: A2, slots: A2, values: A2, entries: A2,
-    light_values: A2, cdf: A1, texels: A2, alias: A1, counts: A1I, state: A2, to_values: A1, to_light_values: A1, to_texels: A1,
+    light_values: A2, cdf: A1, texels: A2, alias: A1, counts: A1I, state: A2, to_values: A1, to_light_values: A1,
+    to_texels: A1,
     to_corners: A1, to_normals: A1, to_uvs: A1, to_colors: A1,
 ):  # fmt: skip
     """From the photons' states to the lights."""

@@ -72,9 +72,9 @@ def look(
     mask: ti.template(), light_kinds: ti.template(), sensors: ti.template(), film: ti.template(),
     gathers: ti.template(), first: ti.i32, places: ti.i32, number: ti.i32, turn: ti.i32, width: ti.i32, height: ti.i32,
     seed: ti.i32, max_depth: ti.i32, table: A2, nodes: A1, leaves: A1I, faces: A2, positions: A2, normals: A2, uvs: A2,
-    colors: A2, kinds: A2, slots: A2, values: A2, entries: A2, light_values: A2, cdf: A1, texels: A2, alias: A1, reach: A1,
-    origins: A2, counts: A1I, wholes: A2I, reals: A2, seen: A2, points: A2, shading: A2, sides: A2, eyes: A2, radii: A1,
-    params: A2, kind_of: A1I,
+    colors: A2, kinds: A2, slots: A2, values: A2, entries: A2, light_values: A2, cdf: A1, texels: A2, alias: A1,
+    reach: A1, origins: A2, counts: A1I, wholes: A2I, reals: A2, seen: A2, points: A2, shading: A2, sides: A2,
+    eyes: A2, radii: A1, params: A2, kind_of: A1I,
 ):  # fmt: skip
     """One path for each of the pixels first ... (counted over all views in scan order), in paths.py's slots: path
     `number` of the pixel, and sample `turn` of its lights.

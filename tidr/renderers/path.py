@@ -52,9 +52,16 @@ class PathTracer:
     here. Point lights are not seen directly. rgb and alpha are means over samples; depth, normal, uv and ids are those
     through pixel centres, as the rasterizer gives them.
 
+    edges: "edge_sampling" adds what moving outlines change (Li, Aittala, Durand and Lehtinen 2018, "Differentiable
+    Monte Carlo Ray Tracing through Edge Sampling"): edge_samples edges a pixel on the film, and for as many paths a
+    pixel one edge at each of their first edge_depth vertices.
+
     What this does not differentiate: what covers what (silhouettes, shadows and their motion), unless `edges` says so;
     the direction of light behind perfect mirrors and clear boundaries, and see-through surfaces' places; the chance
     with which paths are chosen and ended; alpha. A material that is exactly black is found through light sampling only.
+    Edge sampling leaves out: where meshes cut through each other; hard shadows of point, spot and parallel lights;
+    outlines in perfect mirrors, behind clear boundaries and before irradiance meters; a sun's direction where an
+    outline cuts its disc; the rims where an interpolated normal, but not its face, turns away from the eye or a light.
     """
 
     samples: int = 16
@@ -92,6 +99,8 @@ class PathFrame:
         self.settings, self.scene, self.cameras = settings, scene, cameras
         self.width, self.height = width, height
         self.transport, self.media = TransportScene(scene), Media(scene)
+        if self.media.mask and settings.edges != "none":
+            raise SceneError("renderer.edges", f"is {settings.edges!r}, which knows no media", "use none")
         self.sensors = Sensors(cameras, width, height)
         self.shape = (len(cameras), height, width)
         self._drawn: tuple[Array, Array] | None = None

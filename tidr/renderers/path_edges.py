@@ -39,13 +39,9 @@ class Edges:
     """
 
     def __init__(self, packed: Pack) -> None:
-        rows = edge_table(
-            *(
-                part.to_numpy()[: packed.faces]
-                for part in (packed.triangles, packed.opposite, packed.normal_corners, packed.uv_corners)
-            ),
-            packed.face_material.to_numpy()[: packed.faces],
-        )
+        of_faces = (packed.triangles, packed.opposite, packed.normal_corners, packed.uv_corners, packed.face_material)
+        triangles, opposite, normals, uvs, materials = (part.to_numpy()[: packed.faces] for part in of_faces)
+        rows = edge_table(triangles, opposite, normals, uvs, materials)
         self.count = len(rows)
         self.table = Buffer((self.count, kernels.COLUMNS), "int")
         self.chances = Buffer((self.count + 1,))

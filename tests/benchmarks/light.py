@@ -1,0 +1,135 @@
+"""Times light transport beside a rival's script, in one run on one machine.
+
+    python tests/benchmarks/light.py [--rivals FOLDER --python PYTHON] [--only NAME] [--json OUT]
+
+FOLDER holds w5_gi_mitsuba.py; PYTHON is the interpreter that has the rival installed. Without them only tidr is timed.
+Each case runs in its own process. "path": the Cornell box, 256 x 256, 16 samples, depth 8, forward, and with the
+gradient of a wall's colour. "colour": seconds from the first line of the program to a wall's colour within 1 %.
+"""
+
+from __future__ import annotations
+
+import time
+
+BEGUN = time.perf_counter()
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import tidr
+from tidr.array import Array
+from tidr.renderers.path import PathTracer
+from tidr.runtime import taichi
+
+PIXELS, SAMPLES, DEPTH = 256, 16, 8
+WARM_UP, REPETITIONS = 2, 9
+RED, START, STEPS, LR = (0.61, 0.06, 0.06), (0.01, 0.2, 0.9), 120, 0.05
+
+
+def path_times() -> dict[str, float]:
+    """Forward, and forward and backward to the colour of the red wall."""
+    scene, sync = tidr.load("cornell"), taichi().sync
+    wanted = scene.parameters("red.albedo")
+    grey = Array.of(np.full((PIXELS, PIXELS, 3), 0.5), needs_grad=False)
+    forward, backward = [], []
+    for turn in range(WARM_UP + REPETITIONS):
+        renderer = PathTracer(samples=SAMPLES, max_depth=DEPTH, seed=turn)
+        start = time.perf_counter()
+        with tidr.Tape(wanted) as tape:
+            rgb = tidr.render(scene, "front", renderer, PIXELS, PIXELS).rgb
+            sync()
+            middle = time.perf_counter()
+            tape.add(tidr.losses.mse(rgb, grey))
+        sync()
+        forward.append((middle - start) * 1e3)
+        backward.append((time.perf_counter() - middle) * 1e3)
+    ahead, back = (statistics.median(times[WARM_UP:]) for times in (forward, backward))
+    return {"forward_ms": ahead, "backward_ms": back, "backward_of_forward": back / ahead}
+
+
+def colour_times() -> dict[str, float]:
+    """The rival's fit at 128 x 128 with 4 samples: seconds to the largest error of the wall's colour."""
+    scene = tidr.load("cornell")
+    target = tidr.render(scene, "front", PathTracer(samples=512, max_depth=DEPTH, seed=9999), 128, 128).rgb.numpy()
+    parameters = scene.parameters("red.albedo")
+    wall = parameters["red.albedo"]
+    wall.set(START)
+    optimizer = tidr.Adam(parameters, lr=LR)
+    reached: dict[str, float] = {"target_s": time.perf_counter() - BEGUN}
+    for step in range(STEPS):
+        with tidr.Tape(parameters) as tape:
+            rgb = tidr.render(scene, "front", PathTracer(samples=4, max_depth=DEPTH, seed=step), 128, 128).rgb
+            tape.add(tidr.losses.mse(rgb, target))
+        optimizer.step()
+        error = np.abs(wall.numpy() - RED).max()
+        for level in (0.1, 0.03, 0.01):
+            if error < level:
+                reached.setdefault(f"to_{level:g}_s", time.perf_counter() - BEGUN)
+    return reached
+
+
+CASES: dict[str, Callable[[], dict[str, float]]] = {"path": path_times, "colour": colour_times}
+RIVALS = {
+    "path": ("cbox/256/scalar_rgb-path-16spp", "cbox/256/llvm_ad_rgb-path-16spp", "cbox/256/llvm_ad_rgb-prb-16spp"),
+    "colour": ("colourfit/128-4spp",),
+}
+
+
+def rivals(name: str, ours: dict[str, float], options: argparse.Namespace) -> list[dict]:
+    """The rival's figures of one case, measured now; printed and returned."""
+    rows = []
+    for case in RIVALS[name]:
+        begun = time.perf_counter()
+        command = [options.python, str(options.rivals / "w5_gi_mitsuba.py"), "--only", f"{case}"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        records = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        kept = ("forward_ms", "backward_ms", "s_to_err", "first_iter_ms")
+        for record in records:
+            row = {"case": name, "rival": case, "seconds": time.perf_counter() - begun}
+            row |= {key: record[key] for key in kept if record.get(key) is not None}
+            if "forward_ms" in row and "forward_ms" in ours:
+                row["ratio"] = row["forward_ms"] / ours["forward_ms"]
+            rows.append(row)
+            print("  ", row, flush=True)
+        if not records:
+            print(f"  {case}: did not run\n{done.stderr[-500:]}")
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rivals", type=Path)
+    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--case", default="", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.case:
+        tidr.init(arch="cpu")
+        print(json.dumps(CASES[options.case]()))
+        return
+    rows = []
+    for name in CASES:
+        if options.only and options.only not in name:
+            continue
+        done = subprocess.run([sys.executable, __file__, "--case", name], capture_output=True, text=True)
+        if done.returncode != 0:
+            print(f"{name}: failed\n{done.stderr[-2000:]}")
+            continue
+        ours = json.loads(done.stdout.splitlines()[-1])
+        rows.append({"case": name, **ours})
+        print(name, {key: round(value, 3) for key, value in ours.items()}, flush=True)
+        rows += rivals(name, ours, options) if options.rivals else []
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,336 @@
+"""Media in the path tracer: closed forms, quadratures, the marched medium, and gradients against all of them."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import taichi as ti
+
+import tidr
+from tidr import buffer
+from tidr.array import Array
+from tidr.errors import SceneError
+from tidr.kernels.transport import bsdf_phase, slots
+from tidr.kernels.volume import phase
+from tidr.renderers.path import PathTracer
+from tidr.renderers.volume import VolumeRenderer
+from tidr.scene.volume import Volume
+
+from .chi_square import cell_counts, pearson_p, sidak, sphere_nodes
+from .gradients import tape_gradients, weighted
+
+A1 = ti.types.ndarray(ndim=1)
+A2 = ti.types.ndarray(ndim=2)
+BLACK = (0.0, 0.0, 0.0)
+QUAD = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0.0]])
+
+
+def foggy(
+    densities, albedo=BLACK, g=0.0, sky=BLACK, sun=BLACK, lamp=BLACK, lamp_at=(0.5, 1.9, 1.6), panel=(1e-3, (0, 0, 90)),
+    glow=BLACK, sun_way=(0, 0, -1), lower=(-1, -1, -0.5), upper=(1, 1, 0.5), **options,
+) -> tidr.Scene:  # fmt: skip
+    """A medium before the camera; all scenes have the same kinds of things in them, so that kernels compile once.
+
+    panel: half the side of a square that faces +z, and its middle; it shines by `glow`.
+    """
+    scene = tidr.Scene(tidr.Film(4, 4))
+    grid = np.asarray(densities, float)
+    grid = grid.reshape((1,) * (3 - grid.ndim) + grid.shape)
+    cloud = Volume(grid, albedo=albedo, g=g, lower=lower, upper=upper, **options)
+    scene.add_node("cloud", tidr.Node(cloud))
+    scene.add_material("grey", tidr.Material("lambert", albedo=(0.4, 0.5, 0.6), emission=glow))
+    scene.add_node(
+        "panel", tidr.Node(tidr.Mesh(panel[0] * QUAD + panel[1], [[0, 1, 2], [0, 2, 3]]), materials=("grey",))
+    )
+    scene.add_light("sky", tidr.EnvironmentLight(sky))
+    scene.add_light("sun", tidr.DirectionalLight(sun_way, sun))
+    scene.add_light("lamp", tidr.PointLight(lamp_at, lamp))
+    scene.add_camera("eye", narrow((0, 0, 50), 0.02))
+    return scene
+
+
+def narrow(at, fov_y_degrees: float, target=(0, 0, 0)) -> tidr.Camera:
+    return tidr.Camera.look_at(at, target, fov_y_degrees=fov_y_degrees, width=4, height=4)
+
+
+def density(scene: tidr.Scene, name: str = "cloud") -> Array:
+    return scene.parameters(f"{name}.density")[f"{name}.density"]
+
+
+def drawn(scene: tidr.Scene, settings, size: int = 4) -> Array:
+    return settings.render(scene, [scene.cameras["eye"]], size, size).rgb
+
+
+def mean(scene: tidr.Scene, weights=1 / 48, **settings) -> float:
+    return float((drawn(scene, PathTracer(**settings)).numpy() * weights).sum())
+
+
+def slopes(scene: tidr.Scene, arrays, weights=1 / 48, **settings) -> np.ndarray:
+    """All gradients of the weighted mean, in one row."""
+    found = tape_gradients(lambda: weighted(drawn(scene, PathTracer(**settings)), weights), arrays)
+    return np.concatenate([gradient.ravel() for gradient in found])
+
+
+def repeated(function, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and its standard error over independent seeds."""
+    found = np.array([function(seed) for seed in range(n)])
+    return found.mean(0), found.std(0, ddof=1) / n**0.5
+
+
+def agree(one, error, other, other_error=0.0, power: bool = True) -> None:
+    """|z| < 3.3; and if the first were a tenth larger, it would not be."""
+    total = np.hypot(error, other_error)
+    assert abs(one - other) < 3.3 * total, (one, other, total)
+    if power:
+        assert abs(1.1 * one - other) > 3.3 * total, ("too noisy to tell", one, other, total)
+
+
+@ti.kernel
+def draw_phases(n: ti.i32, g: float, u: A2, out: A2, pdf: A1):
+    for i in range(n):
+        p = ti.Vector.zero(float, slots.PARAMS)
+        p[slots.ANISOTROPY] = g
+        wo, _weight, density = bsdf_phase.phase_sample(p, u[i, 0], u[i, 1])
+        pdf[i] = density
+        for c in ti.static(range(3)):
+            out[i, c] = wo[c]
+
+
+@ti.kernel
+def phase_of(n: ti.i32, g: float, cosines: A1, out: A1):
+    for i in range(n):
+        out[i] = phase.henyey_greenstein(cosines[i], g)
+
+
+@pytest.mark.row(44)
+@pytest.mark.parametrize("g", [-0.6, 0.0, 1e-4, 0.5, 0.7])
+def test_directions_are_drawn_by_the_phase_function(f64, g):
+    n, one = 200_000, np.zeros(1)
+    u, wo, pdf = np.random.default_rng(1).integers(0, 1 << 24, (n, 2)) / (1 << 24), np.zeros((n, 3)), np.zeros(n)
+    draw_phases(n, g, u, wo, pdf)
+    nodes, weights = sphere_nodes()
+    cosines = -nodes[..., 2].ravel().copy()  # z points to where the light goes on
+    value = np.zeros_like(cosines)
+    phase_of(len(value), g, cosines, value)
+    expected = (value.reshape(nodes.shape[:2]) * weights).sum(1)
+    assert expected.sum() == pytest.approx(1, abs=1e-5)
+    assert pearson_p(cell_counts(wo), n * expected) > sidak(5)
+    assert -wo[:, 2].mean() == pytest.approx(g, abs=4e-3)
+    phase_of(n, g, -wo[:, 2].copy(), value := np.zeros(n))
+    np.testing.assert_allclose(pdf, value, rtol=1e-9)
+    phase_of(1, 0.5, np.ones(1), one)
+    assert one[0] == pytest.approx(0.477465, abs=1e-6)
+
+
+@pytest.mark.row(31)
+@pytest.mark.parametrize("behind", ["sky", "panel"])
+def test_slab_lets_through_what_beer_and_lambert_say(f64, behind):
+    """exp(-sigma L) and its derivative -L exp(-sigma L), at sigma L = 1."""
+    light = {"sky": (1, 1, 1)} if behind == "sky" else {"glow": (1, 1, 1), "panel": (2, (0, 0, -3))}
+    scene = foggy(1.0, **light)
+    value, error = repeated(lambda seed: mean(scene, samples=1000, seed=seed), 8)
+    agree(value, error, np.exp(-1))
+    found, error = repeated(lambda seed: slopes(scene, [density(scene)], samples=1000, seed=seed)[0], 8)
+    agree(found, error, -0.367879)
+
+
+def single(scene: tidr.Scene, sigma: float, albedo: float, lamp: np.ndarray, power: float) -> float:
+    """Light of a lamp that an even medium in |z| < 1/2 scatters once, evenly, along the z axis, by Gauss's rule."""
+    x, w = np.polynomial.legendre.leggauss(200)
+    z, w = x / 2, w / 2
+    far = np.sqrt(lamp[1] ** 2 + (lamp[2] - z) ** 2)
+    inside = far * np.minimum(1.0, 1 / lamp[1])  # it leaves the box by its top, y = 1
+    light = power / far**2 * np.exp(-sigma * inside)
+    return float((w * sigma * albedo / (4 * np.pi) * np.exp(-sigma * (0.5 - z)) * light).sum())
+
+
+@pytest.mark.row(31)
+def test_single_scattering_is_the_quadrature(f64):
+    lamp, sigma = np.array([0.0, 2.5, 0.3]), 0.9
+    scene = foggy(sigma, albedo=(0.6,) * 3, lamp=(7, 7, 7), lamp_at=lamp)
+    settings = {"samples": 1000, "max_depth": 2}
+    agree(*repeated(lambda seed: mean(scene, seed=seed, **settings), 12), single(scene, sigma, 0.6, lamp, 7.0))
+    found, error = repeated(lambda seed: slopes(scene, [density(scene)], seed=seed, **settings)[0], 12)
+    h = 1e-4
+    expected = (single(scene, sigma + h, 0.6, lamp, 7.0) - single(scene, sigma - h, 0.6, lamp, 7.0)) / (2 * h)
+    agree(found, error, expected)
+
+
+@pytest.mark.row(31)
+@pytest.mark.row(44)
+def test_white_fog_under_an_even_sky_is_not_seen(f64):
+    """Nothing is lost in it, so radiance is the sky's, and does not change with density; two media overlap."""
+    rng = np.random.default_rng(3)
+    scene = foggy(rng.uniform(0, 4, (3, 2, 3)), albedo=(1, 1, 1), g=0.5, sky=(1, 1, 1))
+    scene.add_node("haze", tidr.Node(Volume(np.full((1, 1, 1), 0.7), albedo=(1, 1, 1), g=-0.3), rotation=(1, 2, 0, 1)))
+    scene["panel"].translation.set((0, 0, 1e5))
+    settings = {"samples": 500, "max_depth": 500, "roulette_depth": 500}
+    value, error = repeated(lambda seed: mean(scene, seed=seed, **settings), 6)
+    agree(value, error, 1.0)
+    found, error = repeated(
+        lambda seed: slopes(scene, [density(scene), density(scene, "haze")], seed=seed, **settings), 6
+    )
+    assert (np.abs(found) < 5 * error + 1e-9).all()
+    assert error.max() < 0.1
+
+
+@pytest.mark.row(44)
+def test_a_grid_of_equal_cells_is_a_homogeneous_medium(f64):
+    common = {"sky": (0.3, 0.5, 0.7), "lamp": (5, 4, 3), "sun": (1, 1, 1), "sun_way": (0.2, -1, 0.3), "g": 0.3}
+    grids = np.full((2, 3, 4), 1.1), np.tile((0.9, 0.6, 0.4), (2, 3, 4, 1))
+    even, grid = foggy(1.1, (0.9, 0.6, 0.4), **common), foggy(*grids, **common)
+    settings = PathTracer(samples=8)
+    np.testing.assert_allclose(drawn(grid, settings).numpy(), drawn(even, settings).numpy(), rtol=1e-9)
+    one, other = (
+        tape_gradients(lambda s=scene: weighted(drawn(s, settings), 1.0), list(scene.parameters("cloud.*").values()))
+        for scene in (even, grid)
+    )
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(a.reshape(-1, a.size).sum(0), b.reshape(-1, a.size).sum(0), rtol=1e-8)
+
+
+@pytest.mark.row(44)
+def test_scattered_once_it_is_the_marched_medium(f64):
+    """Values and gradients are those of the volume renderer, cell by cell, empty cells too."""
+    rng = np.random.default_rng(5)
+    cells = rng.uniform(0.3, 2, (2, 3, 2))
+    cells[1], cells[1, 2, 1] = 0, 1.5
+    scene = foggy(
+        cells, rng.uniform(0.3, 0.9, (2, 3, 2, 3)), 0.4, lamp=(5, 4, 3), sun=(1, 2, 3), sun_way=(0.3, -1, 0.2),
+        lower=(-1, -0.9, -1), upper=(1, 1, 1.2),
+    )  # fmt: skip
+    del scene.nodes["panel"], scene.lights["sky"]
+    scene.cameras["eye"] = narrow((0, 0, 5), 20)
+    arrays = [*scene.parameters("cloud.density", "cloud.albedo", "cloud.g", "*.intensity", "*.irradiance").values()]
+    march, size = VolumeRenderer(steps=120, light_steps=60, light_nodes=33, stop=0.0), 48
+    wanted = np.concatenate(
+        [x.ravel() for x in tape_gradients(lambda: weighted(drawn(scene, march, size), 1 / (3 * size**2)), arrays)]
+    )
+    settings = {"samples": 2000, "max_depth": 2}
+    value, error = repeated(lambda seed: mean(scene, seed=seed, **settings), 8)
+    agree(value, error, drawn(scene, march, size).numpy().mean())
+    found, error = repeated(lambda seed: slopes(scene, arrays, seed=seed, **settings), 16)
+    rough = np.abs(found - wanted) / (error + 0.01 * np.abs(wanted))
+    assert (rough < 4.5).all(), rough
+    for first, last in ((0, 12), (12, 48), (48, 49), (49, 55)):  # a direction of each kind, for its power
+        way = np.sign(wanted[first:last])
+        spread = np.linalg.norm(error[first:last]) + 0.004 * np.abs(wanted[first:last]).sum()
+        agree(way @ found[first:last], spread, way @ wanted[first:last], power=first != 48)
+
+
+@pytest.mark.row(31)
+@pytest.mark.row(44)
+def test_gradients_of_many_scatterings_are_differences(f64):
+    """F10.3 for density, albedo and g: independent replicates, and a tenth more would be noticed."""
+    scene = foggy(1.0, (0.9, 0.8, 0.7), 0.5, sky=(1, 1, 1), lower=(-1, -1, -1), upper=(1, 1, 1))
+    scene.lights["sky"].radiance.set((1.0, 0.8, 0.6))
+    scene.add_light("lamp2", tidr.PointLight((0.3, 0.4, 3), (9, 9, 9)))
+    scene.cameras["eye"] = narrow((0, 0, 5), 8)
+    settings = {"max_depth": 12, "roulette_depth": 12}
+    for name, h, needs_power in (("density", 0.1, True), ("albedo", 0.02, True), ("g", 0.1, False)):
+        array = scene.parameters(f"cloud.{name}")[f"cloud.{name}"]
+        start = array.numpy()
+        found, error = repeated(lambda seed, a=array: slopes(scene, [a], samples=200, seed=seed, **settings).sum(), 12)
+
+        def difference(seed, array=array, start=start, h=h):
+            ends = []
+            for side in (1, -1):
+                array.set(start + side * h)
+                ends.append(mean(scene, samples=1500, seed=seed, **settings))
+            array.set(start)
+            return (ends[0] - ends[1]) / (2 * h)
+
+        agree(found, error, *repeated(lambda seed: difference(seed + 1000), 12), power=needs_power)
+
+
+def test_albedo_and_lights_with_the_same_paths(f64):
+    """With fixed paths the picture is a polynomial of albedos and lights: gradients are its derivatives exactly."""
+    rng = np.random.default_rng(4)
+    scene = foggy(
+        rng.uniform(0.2, 2, (2, 2, 2)), rng.uniform(0.3, 0.9, (2, 2, 2, 3)), 0.4, sky=(0.2, 0.3, 0.4), lamp=(3, 4, 5),
+        sun=(1, 1, 2), sun_way=(0.3, -1, -0.2), panel=(2, (0, 0, -1)), glow=(0.1, 0.2, 0.1),
+    )  # fmt: skip
+    scene.cameras["eye"] = narrow((0, 0, 5), 20)
+    weights = rng.normal(size=(1, 4, 4, 3))
+    settings = {"samples": 8, "max_depth": 6, "roulette_depth": 50, "independent_gradient": False}
+    parameters = scene.parameters("cloud.albedo", "grey.*", "*.intensity", "*.irradiance", "sky.radiance")
+    for name, array in parameters.items():
+        start, way = array.numpy(), rng.uniform(0.5, 1, array.numpy().shape)
+        exact, ends = float(slopes(scene, [array], weights, **settings) @ way.ravel()), []
+        for side in (1, -1):
+            array.set(start + side * 1e-5 * way)
+            ends.append(mean(scene, weights, **settings))
+        array.set(start)
+        assert exact == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-5), name
+
+
+@pytest.mark.row(31)
+def test_a_surface_in_the_shade_of_a_medium(f64):
+    """A lamp above layers of fog, which the camera does not look through: E exp(-depth), layer by layer."""
+    layers = np.array([0.2, 1.4, 0.5, 0.9])
+    scene = foggy(
+        layers[:, None, None], lamp=(50, 50, 50), lamp_at=(0, 0, 4), panel=(2, (0, 0, -1)), lower=(-1, -1, 0),
+        upper=(1, 1, 2),
+    )  # fmt: skip
+    scene.cameras["eye"] = narrow((4, 0, -0.5), 0.05, (0, 0, -1))
+    x, w = np.polynomial.legendre.leggauss(16)
+    knots = np.array([0, 0.5, 1.5, 2.5, 3.5, 4])
+    places = np.concatenate([(a + b) / 2 + (b - a) / 2 * x for a, b in pairwise(knots)])
+    weights = np.concatenate([(b - a) / 2 * w for a, b in pairwise(knots)]) * 2 / 4
+    shares = np.array([(weights * np.interp(places, np.arange(4) + 0.5, np.eye(4)[k])).sum() for k in range(4)])
+    expected = np.mean([0.4, 0.5, 0.6]) / np.pi * 50 / 25 * np.exp(-shares @ layers)
+    settings = {"samples": 1000, "max_depth": 2}
+    agree(*repeated(lambda seed: mean(scene, seed=seed, **settings), 6), expected)
+    found, error = repeated(lambda seed: slopes(scene, [density(scene)], seed=seed, **settings), 10)
+    for k in range(4):
+        agree(found[k], error[k], -shares[k] * expected, power=k == 1)
+
+
+@pytest.mark.row(44)
+def test_nothing_learns_what_it_could_be(f64):
+    """At density 0: light scattered once by a unit of density, less what it takes from the sky behind it."""
+    scene = foggy(np.zeros((1, 1, 2)), albedo=(0.6,) * 3, sky=(0.5,) * 3, sun=(12,) * 3, sun_way=(0, -1, 0))
+    scene["panel"].translation.set((0, 0, 1e5))
+    found, error = repeated(lambda seed: slopes(scene, [density(scene)], samples=500, seed=seed).reshape(-1), 10)
+    agree(found.sum(), np.linalg.norm(error), 0.6 * (12 / (4 * np.pi) + 0.5) - 0.5)
+
+
+def test_activations(f64):
+    """Two media with activations, one in the other: optical depths add up, with slopes of their own."""
+    scene = foggy(0.3, sky=(1, 1, 1), density_activation="softplus", density_shift=-0.5)
+    bump = Volume(np.full((1, 1, 1), 0.6), albedo=BLACK, density_activation="relu", upper=(1, 1, 0))
+    scene.add_node("bump", tidr.Node(bump))
+    expected = np.exp(-np.log1p(np.exp(-0.2)) - 0.6)
+    agree(*repeated(lambda seed: mean(scene, samples=500, seed=seed), 8), expected)
+    arrays = [density(scene), bump.density]
+    found, error = repeated(lambda seed: slopes(scene, arrays, samples=500, seed=seed), 8)
+    agree(found[0], error[0], -expected / (1 + np.exp(0.2)))
+    agree(found[1], error[1], -expected)
+    bump.density.set([[[-0.6]]])
+    assert slopes(scene, [bump.density], samples=8) == 0
+
+
+def test_memory_does_not_grow_with_depth(f64):
+    scene = foggy(np.full((2, 2, 2), 0.8), (0.9, 0.9, 0.9), sky=(1, 1, 1))
+    for depth in (2, 64):
+        for _ in range(2):
+            before = buffer.allocations
+            slopes(scene, [density(scene)], samples=16, max_depth=depth)
+    assert buffer.allocations == before
+
+
+def test_degenerate_media_are_finite(f64):
+    for sigma, g in ((0.0, 0.0), (1e6, 0.0), (1e-12, 0.0), (1.0, 0.98), (1.0, -0.98)):
+        scene = foggy(sigma, (0.9, 0.0, 1.0), g, sky=(1, 1, 1), lamp=(1, 1, 1), lamp_at=(0, 0, 0), sun=(1, 1, 1))
+        scene.cameras["eye"] = narrow((0, 0, 0.2), 30)  # from within, towards the lamp
+        assert np.isfinite(drawn(scene, PathTracer(samples=4)).numpy()).all()
+        assert np.isfinite(slopes(scene, list(scene.parameters("*").values()), samples=4)).all()
+
+
+def test_what_it_cannot_follow_it_says(f64):
+    scene = foggy(1.0)
+    scene.add_node("fire", tidr.Node(Volume(np.ones((1, 1, 1)), color=(1, 0, 0), albedo=(1, 1, 1))))
+    with pytest.raises(SceneError, match=r"nodes.fire.volume.*emits"):
+        drawn(scene, PathTracer())
+    with pytest.raises(SceneError, match=r"renderer.edges.*media"):
+        drawn(foggy(1.0), PathTracer(edges="edge_sampling"))
