@@ -96,7 +96,8 @@ def test_materials_have_exact_gradients(f64, name):
     scene = open_box(1)
     values = MATTER[name]
     scene.materials["grey"] = Material(name, **values)
-    check(scene, [f"grey.{key}" for key in values], PathTracer(**(NO_ROULETTE | {"max_depth": 3 if name == "conductor" else 2})), f64)
+    depth = {"max_depth": 3 if name == "conductor" else 2}
+    check(scene, [f"grey.{key}" for key in values], PathTracer(**(NO_ROULETTE | depth)), f64)
 
 
 @pytest.mark.row(154)

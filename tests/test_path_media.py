@@ -243,8 +243,8 @@ def test_gradients_of_many_scatterings_are_differences(f64):
         agree(found, error, *repeated(lambda seed: difference(seed + 1000), 12), power=needs_power)
 
 
-def test_albedo_and_lights_with_the_same_paths(f64):
-    """With fixed paths the picture is a polynomial of albedos and lights: gradients are its derivatives exactly."""
+def test_albedos_have_exact_gradients(f64):
+    """With the same paths the picture is a polynomial of the albedos."""
     rng = np.random.default_rng(4)
     scene = foggy(
         rng.uniform(0.2, 2, (2, 2, 2)), rng.uniform(0.3, 0.9, (2, 2, 2, 3)), 0.4, sky=(0.2, 0.3, 0.4), lamp=(3, 4, 5),
@@ -253,7 +253,7 @@ def test_albedo_and_lights_with_the_same_paths(f64):
     scene.cameras["eye"] = narrow((0, 0, 5), 20)
     weights = rng.normal(size=(1, 4, 4, 3))
     settings = {"samples": 8, "max_depth": 6, "roulette_depth": 50, "independent_gradient": False}
-    parameters = scene.parameters("cloud.albedo", "grey.*", "*.intensity", "*.irradiance", "sky.radiance")
+    parameters = scene.parameters("cloud.albedo", "grey.albedo")
     for name, array in parameters.items():
         start, way = array.numpy(), rng.uniform(0.5, 1, array.numpy().shape)
         exact, ends = float(slopes(scene, [array], weights, **settings) @ way.ravel()), []

@@ -43,21 +43,21 @@ def shining_square(half=0.5, **camera) -> Scene:
     return scene
 
 
-def under_plate(size=8, across=2.0, **given) -> Scene:
-    """A square plate of edge 1, one unit above a white floor, of which the camera sees a square from beneath the plate.
+def under_plate(size=8, across=2.0, length=1.0, **given) -> Scene:
+    """A plate one unit wide, one unit above a white floor, of which the camera sees a square from beneath the plate.
 
-    Columns of pixels go along x.
+    Columns of pixels go along x, the plate's `length` is along z.
     """
     scene = lit(size=size, **given)
     scene.add_node("floor", Node(quad(half=3.0), ("white",)))
-    scene.add_node("plate", Node(quad((0, 1.0, 0), 0.5), ("black",)))
+    scene.add_node("plate", Node(quad((0, 1.0, 0), 0.5), ("black",), scale=(1, 1, length)))
     view = {"up": (0, 0, -1), "height_world": across, "width": size, "height": size}
     scene.add_camera("under", Camera.look_at((0, 0.9, 0), (0, 0, 0), **view))
     return scene
 
 
 def under_lamp(emission=3.0) -> Scene:
-    """`under_plate` with a square lamp in place of the sun."""
-    scene = under_plate(emission=emission)
+    """A long plate under a square lamp."""
+    scene = under_plate(emission=emission, length=5.0)
     scene.add_node("lamp", Node(quad((0.3, 3.0, 0.2), 1.2, sign=-1), ("glow",)))
     return scene

@@ -39,9 +39,10 @@ def taichi() -> Any:
     os.environ.setdefault("TI_LOG_LEVEL", "error")
     with contextlib.redirect_stdout(io.StringIO()):
         import taichi as ti
+        from taichi.lang.ast.ast_transformer_utils import ASTTransformerContext
 
     ti.set_logging_level(ti.ERROR)
-    ti.lang.ast.ast_transformer_utils.ASTTransformerContext.get_pos_info = _position
+    ASTTransformerContext.get_pos_info = _position  # type: ignore
     return ti
 
 

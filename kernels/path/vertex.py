@@ -48,7 +48,7 @@ def glow(mask: ti.template(), t: ti.template(), triangle, uv, color, d, distance
 
 @ti.func
 def scatterer(mask: ti.template(), t: ti.template(), triangle, u, v, uv, color, e1, e2, d, key, base):
-    """What the surface scatters by: (row of `kinds`, d log(its chance) / d blend weight, kind of BSDF, p, normal, turn).
+    """What the surface scatters by: (row of `kinds`, d log(its chance) / d blend weight, kind, p, normal, turn).
 
     The unit normal of an opaque surface is turned to the side that the ray d came from; turn is then -1, else 1.
     """

@@ -9,7 +9,8 @@
 material (pass a variable: it is taken by reference). Directions are unit vectors away from the surface, in the shading
 frame with z along the normal: `wi` to where the path came from, `wo` to where it goes on; opaque kinds scatter for
 wi.z > 0 only. f cos is BSDF |wo.z|, pdf per solid angle; both are 0 for mirrors and clear boundaries (delta lobes) and
-closer than GRAZING to the surface. PHASE is a place in a medium, where there is no cosine. A sample has weight f cos / pdf, 0 with pdf 0 if it failed; pdf of a delta lobe is
+closer than GRAZING to the surface. PHASE is a place in a medium, where there is no cosine. A sample
+has weight f cos / pdf, 0 with pdf 0 if it failed; pdf of a delta lobe is
 the chance that it was chosen; eta is the relative index on a refraction, else 1. `radiance_mode` (compile time) is 1
 for paths from the camera, whose radiance is divided by eta^2 on refraction, 0 for photons.
 `evaluate_adjoint` is the gradient of g . f cos. `weight_adjoint` is that of g . f cos of the delta lobe that leads from

@@ -7,7 +7,8 @@ class Tables(NamedTuple):
     """Made inside a kernel from its arguments: `t = ti.static(Tables(...))`; ti.funcs take it as a template.
 
     nodes, leaves: the BVH. faces, positions, normals, uvs, colors: see surface.py. kinds, slots, values: see
-    materials.py. entries, light_values, cdf, texels, alias: see lights.py. media, media_places, media_values: see medium.py;
+    materials.py. entries, light_values, cdf, texels, alias: see lights.py. media, media_places,
+    media_values: see medium.py;
     only kernels whose mask has the bit PHASE read them.
     """
 

@@ -56,12 +56,19 @@ class PathTracer:
     Monte Carlo Ray Tracing through Edge Sampling"): edge_samples edges a pixel on the film, and for as many paths a
     pixel one edge at each of their first edge_depth vertices.
 
+    "warped_area" finds the same as an integral over areas (Bangaru, Li and Durand 2020, "Unbiased Warped-Area Sampling
+    for Differentiable Rendering"), on the film and for the direct light at the first vertex; deeper bounces have no
+    outlines. warp_rays (2 to 64) are shot around every ray, within about warp_kappa ** -0.5 radians, or so much of the
+    picture's height: narrower is noisier, wider mixes outlines. 16 rays fall short by 3 to 9 %, 64 by 0 to 3 %.
+
     What this does not differentiate: what covers what (silhouettes, shadows and their motion), unless `edges` says so;
     the direction of light behind perfect mirrors and clear boundaries, and see-through surfaces' places; the chance
     with which paths are chosen and ended; alpha. A material that is exactly black is found through light sampling only.
     Edge sampling leaves out: where meshes cut through each other; hard shadows of point, spot and parallel lights;
     outlines in perfect mirrors, behind clear boundaries and before irradiance meters; a sun's direction where an
     outline cuts its disc; the rims where an interpolated normal, but not its face, turns away from the eye or a light.
+    Warped areas leave out as much, but count a sun's disc in full and see a faceted mesh's edges alone as outlines; in
+    place of edges beyond, those that only light from deeper bounces would show, and those behind see-through surfaces.
     """
 
     samples: int = 16

@@ -11,12 +11,13 @@ from tidr import runtime
 from tidr.array import Array, constant, integers
 from tidr.buffer import Buffer
 from tidr.fitting.tape import Operation, run, unrecorded
-from tidr.kernels import reduce
+from tidr.kernels import accumulate, reduce
 from tidr.kernels.transport import light_tables, lights, sky
 from tidr.parameter import Parameter
 from tidr.scene.graph import Scene
 from tidr.scene.light import AmbientLight, DirectionalLight, EnvironmentLight, Light, PointLight, SpotLight
 from tidr.scene.texture import Texture
+from tidr.scene.volume import Volume
 
 from .geometry import Pack, World
 
@@ -50,12 +51,12 @@ class Lights:
     radiance. Adjoint kernels add to the gradients of these two. Ambient lights are left out.
 
     Which light is looked at how often goes by about its power and has no gradient. It is found on the device; from the
-    luminance of emissions (means of textures and vertex colours), areas, and the bounding sphere of all mesh vertices:
-    without any, photons of parallel light, suns and the environment have no power.
+    luminance of emissions (means of textures and vertex colours), areas, and the bounding sphere of all vertices and
+    boxes of media: without any, photons of parallel light, suns and the environment have no power.
     """
 
     def __init__(self, scene: Scene, world: World) -> None:
-        self.world = world
+        self.world, self.boxes = world, _boxes(scene)
         self.lights: list[Light] = [light for light in scene.lights.values() if not isinstance(light, AmbientLight)]
         self.lights.sort(key=lambda light: KINDS[type(light)])
         self.environment = scene.environment
@@ -135,12 +136,8 @@ class Lights:
         pack, on_cpu = self.world.pack, runtime.on_cpu()
         cdf, positions = self.cdf.ndarray, self.world.positions.value
         cdf.fill(0.0)
-        if self.kinds & (1 << lights.DIRECTIONAL | 1 << lights.ENVIRONMENT) and pack.vertices:
-            parts = reduce.split(pack.vertices, on_cpu).chunks
-            size, partial = -(-pack.vertices // parts), Buffer((6 * parts,))
-            light_tables.bounding_sphere(
-                pack.vertices, positions, parts, size, partial.ndarray, self.count + 1, cdf
-            )  # fmt: skip
+        if self.kinds & (1 << lights.DIRECTIONAL | 1 << lights.ENVIRONMENT):
+            self._bound()
         if not self.count:
             return
         brightness = self._brightness()
@@ -151,6 +148,21 @@ class Lights:
         parts = reduce.split(self.count, on_cpu).chunks
         partial = Buffer((parts + 1,))
         light_tables.accumulate(self.count, parts, -(-self.count // parts), partial.ndarray, cdf)
+
+    def _bound(self) -> None:
+        """Fill the end of cdf: the sphere around all vertices and boxes of media."""
+        vertices, points = self.world.pack.vertices, self.world.positions
+        count = vertices + len(self.boxes)
+        if len(self.boxes):
+            points, boxes = Array((count, 3), needs_grad=False), Array.of(self.boxes, needs_grad=False)
+            accumulate.copy_rows(vertices, 3, self.world.positions.value, points.value, 0)
+            accumulate.copy_rows(boxes.rows, 3, boxes.value, points.value, vertices)
+        if count:
+            parts = reduce.split(count, runtime.on_cpu()).chunks
+            partial, cdf = Buffer((6 * parts,)), self.cdf.ndarray
+            light_tables.bounding_sphere(
+                count, points.value, parts, -(-count // parts), partial.ndarray, self.count + 1, cdf
+            )
 
     def _brightness(self) -> Buffer:
         """[M] mean luminance of each material's emission."""
@@ -182,6 +194,17 @@ def _arguments(light: Light) -> tuple[Parameter, ...]:
     names = (("position",), ("direction",), ("intensity", "irradiance"), ("cutoff", "angular_diameter", "rotation"))
     found = [next((given[name] for name in group if name in given), spare) for group in (*names, ("falloff",))]
     return tuple(found)
+
+
+def _boxes(scene: Scene) -> np.ndarray:
+    """[8 n, 3] corners of the boxes of all volumes, in the world."""
+    found = [np.zeros((0, 3))]
+    for node in scene.ordered_nodes():
+        if isinstance(node.geometry, Volume):
+            corners = np.stack(np.meshgrid(*zip(*node.geometry.bounds(), strict=True)), -1).reshape(-1, 3)
+            to_world = scene.world_matrices()[node.name]
+            found.append(corners @ to_world[:3, :3].T + to_world[:3, 3])
+    return np.concatenate(found)
 
 
 def _sky(light: EnvironmentLight) -> Buffer:
