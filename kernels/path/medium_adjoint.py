@@ -26,8 +26,8 @@ def pass_through(mask: ti.template(), t: ti.template(), o, d, reach, shadow, key
 
 @ti.func
 def deposit(
-    mask: ti.template(), atomic: ti.template(), t: ti.template(), part: ti.template(), copy, which, where: ti.template(),
-    amounts,
+    mask: ti.template(), atomic: ti.template(), t: ti.template(), part: ti.template(), copy, which,
+    where: ti.template(), amounts,
 ):  # fmt: skip
     """Gradients of the density of three media (-1: none), each at a place, a row of `where`."""
     first = copy * t.media_values.shape[0]

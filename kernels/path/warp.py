@@ -26,8 +26,7 @@ from .vertex import FAR
 EXPONENT = 3
 LEAST = 1e-4  # of the weights' denominators
 RISE = 0.3  # of the boundary test, for each deviation of the rays that a hit lies off an outline
-ROOM = 64  # rays at most
-RECORD = 5  # reals of a record: barycentrics and the gradient of a point
+U, V, TO_POINT, WEIGHT, BEND, RECORD = 0, 1, 2, 5, 6, 7  # reals of a ray's record; `where` holds its triangle or -1
 FLAT = 1e-30
 
 
@@ -72,15 +71,24 @@ def weigh(u, boundary):
 
 
 @ti.func
-def rank(weights: ti.template(), rays):
+def keep(where: ti.template(), what: ti.template(), record, triangle, u, v, by, boundary):
+    """Writes the record of a ray that met (triangle, u, v); by: its u of `weigh`."""
+    weight, bend = weigh(by, boundary)
+    where[record] = triangle
+    what[record, U], what[record, V], what[record, WEIGHT], what[record, BEND] = u, v, weight, bend
+
+
+@ti.func
+def rank(what: ti.template(), record, rays):
     """(ray of the largest weight, that weight, sum of the others)."""
-    leader, most, rest = 0, weights[0], 0.0
+    leader, most, rest = 0, what[record, WEIGHT], 0.0
     for k in range(1, rays):
-        if weights[k] > most:
+        weight = what[record + k, WEIGHT]
+        if weight > most:
             rest += most
-            leader, most = k, weights[k]
+            leader, most = k, weight
         else:
-            rest += weights[k]
+            rest += weight
     return leader, most, rest
 
 
@@ -101,15 +109,13 @@ def coefficient(w, bend, pull, leads, leading, most, rest, slope, others):
 
 @ti.func
 def put(
-    atomic: ti.template(), t: ti.template(), parts: ti.template(), copy, where: ti.template(), what: ti.template(),
-    record, triangle, u, v, to_point,
+    atomic: ti.template(), t: ti.template(), parts: ti.template(), copy, what: ti.template(), record, triangle, u, v,
+    to_point,
 ):  # fmt: skip
-    """The gradient of a point on a triangle: to its corners; on a GPU kept as a record for `scatter_records`."""
+    """The gradient of what a ray met: to the triangle's corners; on a GPU kept for `scatter_records`."""
     if ti.static(atomic):
-        where[record] = triangle
-        what[record, 0], what[record, 1] = u, v
         for c in ti.static(range(3)):
-            what[record, 2 + c] = to_point[c]
+            what[record, TO_POINT + c] = to_point[c]
     else:
         scatter_corners(t, parts, copy, triangle, point_adjoint(u, v, to_point), False)
 
@@ -132,8 +138,6 @@ def film_warp(
     returns that of the sensor's row. deviation: of the rays' places on the film, in pixels."""
     origin, d, _cosine, _weight = sensor.primary_ray(sensors, table, view, x, y, u3, u4)
     parallel = ti.cast(ti.cast(table[view, sensor.KIND], ti.i32) == sensor.ORTHOGRAPHIC, ti.i32)
-    weights, bends = ti.Vector([0.0] * ROOM), ti.Vector([0.0] * ROOM)
-    us, vs, hits = ti.Vector([0.0] * ROOM), ti.Vector([0.0] * ROOM), ti.Vector([0] * ROOM)
     for k in range(rays):
         at, u = film_offset(key, k, deviation)
         o_k, d_k, _c, _w = sensor.primary_ray(sensors, table, view, x + at.x, y + at.y, u3, u4)
@@ -142,31 +146,31 @@ def film_warp(
         if triangle >= 0:
             away = (distance * (d_k - d).norm() + (o_k - origin).norm()) / (at.norm() + FLAT)
             boundary = boundary_test(t, opposite, triangle, b1, b2, o_k, d_k, parallel, deviation * away + FLAT)
-        weights[k], bends[k] = weigh(u, boundary)
-        hits[k], us[k], vs[k] = triangle, b1, b2
-    leader, most, rest = rank(weights, rays)
+        keep(where, what, record + k, triangle, b1, b2, u, boundary)
+    leader, most, rest = rank(what, record, rays)
     square = deviation * deviation
     slope, others = ti.Vector([0.0, 0.0]), ti.Vector([0.0, 0.0])
     for k in range(rays):
         at, _u = film_offset(key, k, deviation)
-        slope += weights[k] * (bends[k] - 1.0) / square * at
+        slope += what[record + k, WEIGHT] * (what[record + k, BEND] - 1.0) / square * at
         if k != leader:
-            others += weights[k] / (most + rest - weights[k]) / square * at
+            others += what[record + k, WEIGHT] / (most + rest - what[record + k, WEIGHT]) / square * at
     leading, _u = film_offset(key, leader, deviation)
     to_row = ti.Vector([0.0] * sensor.COLUMNS)
     for k in range(rays):
-        if hits[k] >= 0:
+        triangle, b1, b2 = where[record + k], what[record + k, U], what[record + k, V]
+        if triangle >= 0:
             at, _u = film_offset(key, k, deviation)
             share, turn = coefficient(
-                weights[k], bends[k], at / square, ti.cast(k == leader, ti.i32), leading / square, most, rest, slope,
-                others,
+                what[record + k, WEIGHT], what[record + k, BEND], at / square, ti.cast(k == leader, ti.i32),
+                leading / square, most, rest, slope, others,
             )  # fmt: skip
             to_place = share * to_film + amount * turn
-            p0, p1, p2 = surface.corners(t.faces, t.positions, hits[k])
-            point = p0 + us[k] * (p1 - p0) + vs[k] * (p2 - p0)
+            p0, p1, p2 = surface.corners(t.faces, t.positions, triangle)
+            point = p0 + b1 * (p1 - p0) + b2 * (p2 - p0)
             to_point, by_row = sensor.project_adjoint(sensors, table, view, point, u3, u4, to_place.x, to_place.y)
             to_row += by_row
-            put(atomic, t, parts, copy, where, what, record + k, hits[k], us[k], vs[k], to_point)
+            put(atomic, t, parts, copy, what, record + k, triangle, b1, b2, to_point)
     return to_row
 
 
@@ -190,8 +194,6 @@ def direction_warp(
     outward: normal of any length of the surface that x lies on, on the side where directions count.
     """
     s, r = surface.frame(way)
-    weights, bends = ti.Vector([0.0] * ROOM), ti.Vector([0.0] * ROOM)
-    us, vs, hits = ti.Vector([0.0] * ROOM), ti.Vector([0.0] * ROOM), ti.Vector([0] * ROOM)
     origin, deviation = bvh.offset_origin(x, outward, outward), 1.0 / ti.sqrt(kappa)
     for k in range(rays):
         local, u = way_beside(key, k, kappa)
@@ -201,16 +203,15 @@ def direction_warp(
             triangle, distance, b1, b2 = bvh.closest_hit(origin, d, FAR, t.nodes, t.leaves)
         if triangle >= 0:
             boundary = boundary_test(t, opposite, triangle, b1, b2, x, d, 0, distance * deviation)
-        weights[k], bends[k] = weigh(u, boundary)
-        hits[k], us[k], vs[k] = triangle, b1, b2
-    leader, most, rest = rank(weights, rays)
+        keep(where, what, record + k, triangle, b1, b2, u, boundary)
+    leader, most, rest = rank(what, record, rays)
     slope, others = 0.0 * x, 0.0 * x
     for k in range(rays):
         local, _u = way_beside(key, k, kappa)
         pull = kappa * ti.Vector([local.x, local.y, 0.0])
-        slope += weights[k] * (bends[k] - 1.0) * pull
+        slope += what[record + k, WEIGHT] * (what[record + k, BEND] - 1.0) * pull
         if k != leader:
-            others += weights[k] / (most + rest - weights[k]) * pull
+            others += what[record + k, WEIGHT] / (most + rest - what[record + k, WEIGHT]) * pull
     leading, _u = way_beside(key, leader, kappa)
     leading = kappa * ti.Vector([leading.x, leading.y, 0.0])
     along = to_way - way * way.dot(to_way) - 2.0 * amount * way
@@ -218,17 +219,18 @@ def direction_warp(
     for k in range(rays):
         local, _u = way_beside(key, k, kappa)
         share, turn = coefficient(
-            weights[k], bends[k], kappa * ti.Vector([local.x, local.y, 0.0]), ti.cast(k == leader, ti.i32), leading,
-            most, rest, slope, others,
+            what[record + k, WEIGHT], what[record + k, BEND], kappa * ti.Vector([local.x, local.y, 0.0]),
+            ti.cast(k == leader, ti.i32), leading, most, rest, slope, others,
         )  # fmt: skip
         to_d = share * along + amount * surface.to_world(s, r, way, turn)
-        if hits[k] >= 0:
-            p0, p1, p2 = surface.corners(t.faces, t.positions, hits[k])
-            off = p0 + us[k] * (p1 - p0) + vs[k] * (p2 - p0) - x
+        triangle, b1, b2 = where[record + k], what[record + k, U], what[record + k, V]
+        if triangle >= 0:
+            p0, p1, p2 = surface.corners(t.faces, t.positions, triangle)
+            off = p0 + b1 * (p1 - p0) + b2 * (p2 - p0) - x
             distance = off.norm() + FLAT
             to_point = surface.direction_adjoint(off / distance, distance, to_d)
             to_x -= to_point
-            put(atomic, t, parts, copy, where, what, record + k, hits[k], us[k], vs[k], to_point)
+            put(atomic, t, parts, copy, what, record + k, triangle, b1, b2, to_point)
         elif cap > 0.0:
             by_axis, by_cap = cone_adjoint(axis, cap, -surface.to_world(s, r, way, local), -to_d)
             to_axis += by_axis

@@ -16,7 +16,7 @@ from .mesh_adjoint import Parts, scatter_corners
 from .replay import SENSOR
 from .trace import follow
 from .vertex import FILM, LENS
-from .warp import film_warp
+from .warp import TO_POINT, U, V, film_warp
 
 A1 = ti.types.ndarray(ndim=1)
 A1I = ti.types.ndarray(dtype=ti.i32, ndim=1)
@@ -102,7 +102,7 @@ def sample_film(
     atomic: ti.template(), rays, t: ti.template(), parts: ti.template(), to_table: ti.template(),
     copies, turn, copy, opposite: ti.template(), table: ti.template(), spot, width, height, samples, key,
     paths: ti.template(), index, behind, grad: ti.template(), max_depth, roulette_depth, deviation,
-    where: ti.template(), what: ti.template(),
+    where: ti.template(), what: ti.template(), record,
 ):  # fmt: skip
     """One path, and for a box filter a point on its pixel's rim, whose light is found by another path."""
     view = spot // (width * height)
@@ -128,10 +128,13 @@ def sample_film(
                     )
                     light, met = follow(mask, light_kinds, t, origin, direction, own, max_depth, roulette_depth)
                     to_film = g.dot(light + (1.0 - met) * behind) / samples * normal
+        row = record
+        if ti.static(atomic):
+            row += which * rays
         if amount != 0.0 or to_film.x != 0.0 or to_film.y != 0.0:
             to_row += film_warp(
                 sensors, atomic, rays, t, parts, copy, opposite, table, view, point.x, point.y, u3, u4, to_film,
-                amount, rng.mix(own, SALT), deviation, where, what, (2 * index + which) * rays,
+                amount, rng.mix(own, SALT), deviation, where, what, row,
             )  # fmt: skip
     if ti.static(wants & SENSOR):
         sensor.add_row(to_table, (turn % copies * table.shape[0] + view) * sensor.COLUMNS, to_row, atomic)
@@ -150,7 +153,7 @@ def warp_film(
     """What outlines on the film do to the pixels first ..., of gradient grad [.., 3].
 
     paths [places * samples, 10]: what `trace` found, then the gradients of the paths' first rays. Chunks and records
-    are as for `warp_light`, with 2 * `rays` records for each sample. Meters are left out.
+    are as for `warp_light`, with 2 * `rays` records for each path of a GPU. Meters are left out.
     """
     task = ti.static(TASK if block == 1 else 1)
     ti.loop_config(block_dim=block)
@@ -169,6 +172,7 @@ def warp_film(
             copy = chunk
             if ti.static(atomic):
                 size, copy = 1, 0
+            record = chunk * rays * ti.static(2 if atomic else 1)
             behind = ti.Vector([red, green, blue])
             for turn in range(ti.static(1) if ti.static(atomic) else size):
                 index = chunk * size + turn
@@ -178,7 +182,7 @@ def warp_film(
                     sample_film(
                         mask, light_kinds, sensors, film, wants, atomic, rays, t, parts, to_table, copies, chunk, copy,
                         opposite, table, spot, width, height, samples, key, paths, index, behind, grad, max_depth,
-                        roulette_depth, deviation, where, what,
+                        roulette_depth, deviation, where, what, record,
                     )  # fmt: skip
 
 
@@ -195,5 +199,5 @@ def scatter_records(count: ti.i32, faces: A2, positions: A2, where: A1I, what: A
                 )
             )  # fmt: skip
             parts = ti.static(Parts(none, none, none, to_positions, none, none, none))
-            g = ti.Vector([what[index, 2], what[index, 3], what[index, 4]])
-            scatter_corners(t, parts, 0, triangle, point_adjoint(what[index, 0], what[index, 1], g), True)
+            g = ti.Vector([what[index, TO_POINT], what[index, TO_POINT + 1], what[index, TO_POINT + 2]])
+            scatter_corners(t, parts, 0, triangle, point_adjoint(what[index, U], what[index, V], g), True)

@@ -25,6 +25,7 @@ A1I = ti.types.ndarray(dtype=ti.i32, ndim=1)
 A2 = ti.types.ndarray(ndim=2)
 A2I = ti.types.ndarray(dtype=ti.i32, ndim=2)
 
+RAYS = 3  # directions at a vertex that rays are shot around
 LIGHTS = 8  # bit of `wants` besides replay's: gradients to suns
 NEVER = 1 << 30
 SALT = 0x1A55  # makes keys of other random numbers than the path's
@@ -185,9 +186,12 @@ def vertex_warp(
                     spread = cap
                 if which == 2:
                     slope, amount = -amount * normal, 0.0
+                row = record
+                if ti.static(atomic):
+                    row += which * rays
                 by_x, by_axis, by_cap = direction_warp(
                     atomic, rays, t, parts, copy, opposite, x, outward, toward, slope, amount, axis, spread,
-                    rng.mix(key, SALT + which), kappa, where, what, record + which * rays,
+                    rng.mix(key, SALT + which), kappa, where, what, row,
                 )  # fmt: skip
                 to_x += by_x
                 if spread > 0.0:
@@ -219,7 +223,7 @@ def vertex_warp(
 def sample_light(
     mask: ti.template(), light_kinds: ti.template(), wants: ti.template(), atomic: ti.template(), rays,
     t: ti.template(), parts: ti.template(), dump: ti.template(), copy, opposite: ti.template(), origin, direction, g,
-    key, kappa, where: ti.template(), what: ti.template(), index,
+    key, kappa, where: ti.template(), what: ti.template(), record,
 ):  # fmt: skip
     """One path; returns the gradient of its first ray (origin, direction)."""
     to_origin, to_direction = 0.0 * origin, 0.0 * origin
@@ -227,7 +231,7 @@ def sample_light(
     if triangle >= 0:
         to_x = vertex_warp(
             mask, light_kinds, wants, atomic, rays, t, parts, dump, copy, opposite, triangle, u, v, direction, g, key,
-            base, kappa, where, what, ti.static(3 if light_kinds >> lights.SUN & 1 else 2) * rays * index,
+            base, kappa, where, what, record,
         )  # fmt: skip
         p0, p1, p2 = surface.corners(t.faces, t.positions, triangle)
         to_origin, to_direction, to_0, to_1, to_2 = specular.intersect_adjoint(
@@ -251,9 +255,9 @@ def warp_light(
     """What outlines do to the direct light at the first hits of the pixels first ..., of gradient grad [.., 3].
 
     paths [places * samples, 10]: what `trace` and `replay` found; gradients of first rays are added to. On a GPU
-    (`atomic`) there is a chunk for each path, and where [3 * rays * places * samples], what [.., RECORD] keep what
-    `scatter_records` adds; else a copy of the accumulators for each chunk. dump: as large as the accumulator of
-    `values` if materials vary in space.
+    (`atomic`) there is a chunk for each path, and where [RAYS * rays * chunks], what [.., RECORD] keep what
+    `scatter_records` adds; else a copy of the accumulators and `rays` records for each chunk. dump: as large as the
+    accumulator of `values` if materials vary in space.
     """
     task = ti.static(TASK if block == 1 else 1)
     ti.loop_config(block_dim=block)
@@ -272,6 +276,7 @@ def warp_light(
             copy = chunk
             if ti.static(atomic):
                 size, copy = 1, 0
+            record = chunk * rays * ti.static(RAYS if atomic else 1)
             for turn in range(ti.static(1) if ti.static(atomic) else size):
                 index = chunk * size + turn
                 if index < rows:
@@ -280,7 +285,7 @@ def warp_light(
                     origin, direction, weight = start(sensors, film, table, spot, width, height, key)
                     to_origin, to_direction = sample_light(
                         mask, light_kinds, wants, atomic, rays, t, parts, dump, copy, opposite, origin, direction,
-                        weight / samples * load3(grad, spot), key, kappa, where, what, index,
+                        weight / samples * load3(grad, spot), key, kappa, where, what, record,
                     )  # fmt: skip
                     if ti.static(wants & SENSOR):
                         camera_adjoint(

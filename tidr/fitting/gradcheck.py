@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -121,6 +121,8 @@ def check_gradients(
         GradientError: the render is not finite; SceneError: no such camera, parameter or renderer.
     """
     drawer = renderer_type(renderer, scene)() if isinstance(renderer, str) else renderer
+    if getattr(drawer, "independent_gradient", False):
+        drawer = replace(drawer, independent_gradient=False)  # the same random numbers as the differences
     probe = _Probe(scene, camera, drawer, tuple(channels), size, seed)
     wanted = scene.parameters(*parameters) if parameters else scene.parameters()
     wanted = Parameters({path: p for path, p in wanted.items() if not p.constraint.fixed and p.rows * p.channels})

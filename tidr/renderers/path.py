@@ -27,7 +27,7 @@ from .transport_scene import TransportScene
 from .transport_sensor import Sensors, film_filter
 
 BLOCK = 1 << 20
-"""Samples that are under way at a time: what a render keeps of them takes 16 bytes each."""
+"""Samples that are under way at a time: what a render keeps of them takes 16 bytes each, 64 for a medium's gradient."""
 
 
 OTHER_PATHS = 0x2545F491  # what makes of a seed that of the gradient's own paths
@@ -67,8 +67,8 @@ class PathTracer:
     Edge sampling leaves out: where meshes cut through each other; hard shadows of point, spot and parallel lights;
     outlines in perfect mirrors, behind clear boundaries and before irradiance meters; a sun's direction where an
     outline cuts its disc; the rims where an interpolated normal, but not its face, turns away from the eye or a light.
-    Warped areas leave out as much, but count a sun's disc in full and see a faceted mesh's edges alone as outlines; in
-    place of edges beyond, those that only light from deeper bounces would show, and those behind see-through surfaces.
+    Warped areas leave out as much but a sun's direction, and besides that the outlines which only light of deeper
+    bounces shows, and those of what lies behind see-through surfaces.
     """
 
     samples: int = 16

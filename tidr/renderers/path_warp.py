@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 COLUMNS = 10
 """Of what is kept of a path: what it brings, and the gradient of its first ray."""
 BLOCK = 1 << 16
-"""Paths that are under way at a time on a GPU, which take 72 bytes for each ray beside them."""
+"""Paths that are under way at a time on a GPU, which take 96 bytes for each ray beside them."""
 
 
 class WarpedArea:
@@ -65,7 +65,7 @@ class WarpedArea:
         height, depth, rows = shared[4], shared[6], shared[1] * shared[2]
         chunks = rows if on_gpu else self.copies
         opposite = self.transport.world.pack.opposite
-        kept = 3 * rays * rows if on_gpu else 1
+        kept = warp_light.RAYS * rays * chunks if on_gpu else rays * chunks
         where, what = Buffer((kept,), "int"), Buffer((kept, warp.RECORD))
         records = (where.ndarray, what.ndarray)
         launch = (self.wants, on_gpu, runtime.chunk_block(), rays, chunks)
