@@ -1,6 +1,7 @@
 """Media in the path tracer: closed forms, quadratures, the marched medium, and gradients against all of them."""
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,8 +27,8 @@ QUAD = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0.0]])
 
 
 def foggy(
-    densities, albedo=BLACK, g=0.0, sky=BLACK, sun=BLACK, lamp=BLACK, lamp_at=(0.5, 1.9, 1.6), panel=(1e-3, (0, 0, 90)),
-    glow=BLACK, sun_way=(0, 0, -1), lower=(-1, -1, -0.5), upper=(1, 1, 0.5), **options,
+    densities, albedo: Any = BLACK, g: Any = 0.0, sky=BLACK, sun=BLACK, lamp=BLACK, lamp_at=(0.5, 1.9, 1.6),
+    panel=(1e-3, (0, 0, 90)), glow=BLACK, sun_way=(0, 0, -1), lower=(-1, -1, -0.5), upper=(1, 1, 0.5), **options,
 ) -> tidr.Scene:  # fmt: skip
     """A medium before the camera; all scenes have the same kinds of things in them, so that kernels compile once.
 
@@ -61,11 +62,11 @@ def drawn(scene: tidr.Scene, settings, size: int = 4) -> Array:
     return settings.render(scene, [scene.cameras["eye"]], size, size).rgb
 
 
-def mean(scene: tidr.Scene, weights=1 / 48, **settings) -> float:
+def mean(scene: tidr.Scene, weights: Any = 1 / 48, **settings) -> float:
     return float((drawn(scene, PathTracer(**settings)).numpy() * weights).sum())
 
 
-def slopes(scene: tidr.Scene, arrays, weights=1 / 48, **settings) -> np.ndarray:
+def slopes(scene: tidr.Scene, arrays, weights: Any = 1 / 48, **settings) -> np.ndarray:
     """All gradients of the weighted mean, in one row."""
     found = tape_gradients(lambda: weighted(drawn(scene, PathTracer(**settings)), weights), arrays)
     return np.concatenate([gradient.ravel() for gradient in found])
@@ -77,7 +78,7 @@ def repeated(function, n: int) -> tuple[np.ndarray, np.ndarray]:
     return found.mean(0), found.std(0, ddof=1) / n**0.5
 
 
-def agree(one, error, other, other_error=0.0, power: bool = True) -> None:
+def agree(one, error, other, other_error: Any = 0.0, power: bool = True) -> None:
     """|z| < 3.3; and if the first were a tenth larger, it would not be."""
     total = np.hypot(error, other_error)
     assert abs(one - other) < 3.3 * total, (one, other, total)
@@ -134,7 +135,7 @@ def test_slab_lets_through_what_beer_and_lambert_say(f64, behind):
     agree(found, error, -0.367879)
 
 
-def single(scene: tidr.Scene, sigma: float, albedo: float, lamp: np.ndarray, power: float) -> float:
+def single(sigma: float, albedo: float, lamp: np.ndarray, power: float) -> float:
     """Light of a lamp that an even medium in |z| < 1/2 scatters once, evenly, along the z axis, by Gauss's rule."""
     x, w = np.polynomial.legendre.leggauss(200)
     z, w = x / 2, w / 2
@@ -149,10 +150,10 @@ def test_single_scattering_is_the_quadrature(f64):
     lamp, sigma = np.array([0.0, 2.5, 0.3]), 0.9
     scene = foggy(sigma, albedo=(0.6,) * 3, lamp=(7, 7, 7), lamp_at=lamp)
     settings = {"samples": 1000, "max_depth": 2}
-    agree(*repeated(lambda seed: mean(scene, seed=seed, **settings), 12), single(scene, sigma, 0.6, lamp, 7.0))
+    agree(*repeated(lambda seed: mean(scene, seed=seed, **settings), 12), single(sigma, 0.6, lamp, 7.0))
     found, error = repeated(lambda seed: slopes(scene, [density(scene)], seed=seed, **settings)[0], 12)
     h = 1e-4
-    expected = (single(scene, sigma + h, 0.6, lamp, 7.0) - single(scene, sigma - h, 0.6, lamp, 7.0)) / (2 * h)
+    expected = (single(sigma + h, 0.6, lamp, 7.0) - single(sigma - h, 0.6, lamp, 7.0)) / (2 * h)
     agree(found, error, expected)
 
 
@@ -310,8 +311,26 @@ def test_activations(f64):
     assert slopes(scene, [bump.density], samples=8) == 0
 
 
+@pytest.mark.row(44)
+def test_finds_the_density_of_fog(f64):
+    """T15, homogeneous: within 2 % after 50 steps on a noisy picture each."""
+    scene = foggy(1.3, (0.9, 0.7, 0.5), 0.3, sky=(1, 0.8, 0.6), lamp=(6, 6, 6), sun=(2, 2, 2), sun_way=(0.3, -1, -0.2))
+    scene.cameras["eye"] = narrow((0.5, 0.3, 4), 40)
+    target = Array.of(drawn(scene, PathTracer(samples=4000, seed=1), 6).numpy(), needs_grad=False)
+    parameters, steps = scene.parameters("cloud.density"), 50
+    density(scene).set([[[0.5]]])
+    optimizer = tidr.Adam(parameters, 0.1)
+    for step in range(steps):
+        with tidr.Tape(parameters) as tape:
+            tape.add(tidr.losses.mse(drawn(scene, PathTracer(samples=100, seed=step + 2), 6), target))
+        optimizer.lr = 0.1 * (1 - step / steps)
+        optimizer.step()
+    assert density(scene).numpy().item() == pytest.approx(1.3, rel=0.02)
+
+
 def test_memory_does_not_grow_with_depth(f64):
     scene = foggy(np.full((2, 2, 2), 0.8), (0.9, 0.9, 0.9), sky=(1, 1, 1))
+    before = 0
     for depth in (2, 64):
         for _ in range(2):
             before = buffer.allocations
@@ -325,6 +344,19 @@ def test_degenerate_media_are_finite(f64):
         scene.cameras["eye"] = narrow((0, 0, 0.2), 30)  # from within, towards the lamp
         assert np.isfinite(drawn(scene, PathTracer(samples=4)).numpy()).all()
         assert np.isfinite(slopes(scene, list(scene.parameters("*").values()), samples=4)).all()
+
+
+@pytest.mark.row(31)
+def test_on_a_gpu(vulkan):
+    """In f32: what a slab lets through, and what it scatters once; gradients are refused on Vulkan."""
+    scene = foggy(1.0, sky=(1, 1, 1))
+    agree(*repeated(lambda seed: mean(scene, samples=1000, seed=seed), 8), np.exp(-1))
+    lamp, sigma = np.array([0.0, 2.5, 0.3]), 0.9
+    scene = foggy(sigma, albedo=(0.6,) * 3, lamp=(7, 7, 7), lamp_at=lamp)
+    found = repeated(lambda seed: mean(scene, samples=1000, max_depth=2, seed=seed), 12)
+    agree(*found, single(sigma, 0.6, lamp, 7.0))
+    with pytest.raises(SceneError, match="media, whose gradient"):
+        slopes(scene, [density(scene)], samples=1000, max_depth=2)
 
 
 def test_what_it_cannot_follow_it_says(f64):

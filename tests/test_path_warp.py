@@ -94,11 +94,23 @@ def test_a_shadow_in_the_sun_moves_with_what_throws_it_and_with_the_sun(f64):
 
 @pytest.mark.row(33)
 def test_the_shadow_of_a_lamp_moves_as_differences_say(f64):
+    scene, way = under_lamp(), np.array([1.0, 0, 0])
+    loss = functools.partial(seen, scene, RAMP, warp_rays=64, warp_kappa=1e4)
+    array = scene["plate"].translation
+    found, expected = functools.partial(loss, samples=600), functools.partial(loss, samples=256)
+    same_mean(slopes(found, [array], [way]), differences(expected, array, way, 0.05))
+
+
+@pytest.mark.row(33)
+def test_a_scene_that_moves_with_its_camera_looks_the_same(f64):
+    """Whatever rays are drawn, V is zero then in the camera's frame: all gradients to places cancel."""
     scene = under_lamp()
-    loss = functools.partial(seen, scene, RAMP, samples=256, warp_rays=64, warp_kappa=1e4)
-    for name in ("plate", "lamp"):
-        array, way = scene[name].translation, np.array([1.0, 0, 0])
-        same_mean(slopes(functools.partial(loss, samples=600), [array], [way]), differences(loss, array, way, 0.05))
+    loss = functools.partial(seen, scene, np.random.default_rng(5).uniform(-1, 1, (8, 8, 3)), samples=4)
+    arrays = [scene[name].translation for name in ("floor", "plate", "lamp", "cellar")] + [scene["under"].position]
+    found = tape_gradients(loss, arrays)
+    largest = max(np.abs(gradient).max() for gradient in found)
+    assert largest > 1
+    assert np.abs(sum(found)).max() < 1e-9 * largest
 
 
 @pytest.mark.row(33)
@@ -170,10 +182,10 @@ def test_a_wrong_choice_meets_one_error():
 
 
 @pytest.mark.row(33)
-def test_single_precision_on_vulkan_gives_the_same_gradients():
+def test_single_precision_gives_the_same_gradients():
     made = []
-    for arch, precision in (("cpu", 64), ("vulkan", 32)):
-        start(arch, precision)
+    for precision in (64, 32):
+        start("cpu", precision)
         found = []
         for scene, names in (
             (shining_square(), ("square.vertices", "front.position")),

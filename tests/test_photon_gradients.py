@@ -34,6 +34,7 @@ def test_gradients_to_a_lights_power_and_height_are_those_of_the_irradiance(f64)
 
 def gradient_case(scene, **settings):
     made = {"photons": 3000, "passes": 2, "radius": 0.5, "roulette_depth": 99, "aimed": 0.0, "max_depth": 8}
+    made["independent_gradient"] = False
     mapper = PhotonMapper(**{**made, **settings})
     weights = np.random.default_rng(0).normal(size=(16, 16, 3))
     view = camera()

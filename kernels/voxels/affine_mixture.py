@@ -52,7 +52,7 @@ def mix(
         u = center(index, width, height, depth)
         total, mean = 0.0, ti.Vector([0.0, 0.0, 0.0])
         for part in range(count):
-            _, v = taken(u, part, parts)
+            _r, v = taken(u, part, parts)
             row, steps, at, _ = weight_place(v, part, width, height, depth)
             weight = ti.exp(trilinear(logs, row, steps, at, 0, 1)[0])
             total += weight
@@ -98,8 +98,8 @@ def mix_adjoint_parts(
         for index in range(chunk * cells // chunks, (chunk + 1) * cells // chunks):
             u = center(index, width, height, depth)
             for part in range(count):
-                _, to_v = share(index, part, width, height, depth, parts, logs, box, totals, warp, grad_warp)
-                r, _ = taken(u, part, parts)
+                _to_log, to_v = share(index, part, width, height, depth, parts, logs, box, totals, warp, grad_warp)
+                r, _v = taken(u, part, parts)
                 slot = (chunk * count + part) * 15
                 for a in ti.static(range(3)):
                     to_r = to_v[a] * parts[part, 12 + a]
@@ -125,8 +125,8 @@ def mix_adjoint_logs(
             for item in range(chunk * cells * count // chunks, (chunk + 1) * cells * count // chunks):
                 part = item // cells
                 index = item - part * cells
-                to_log, _ = share(index, part, width, height, depth, parts, logs, box, totals, warp, grad_warp)
-                _, v = taken(center(index, width, height, depth), part, parts)
+                to_log, _to_v = share(index, part, width, height, depth, parts, logs, box, totals, warp, grad_warp)
+                _r, v = taken(center(index, width, height, depth), part, parts)
                 row, steps, at, _ = weight_place(v, part, width, height, depth)
                 scatter(gathered, chunk * cells * count, row, steps, at, 0, ti.Vector([to_log]), 1, 1, False)
     else:
@@ -134,7 +134,7 @@ def mix_adjoint_logs(
             cells = width * height * depth
             part = item // cells
             index = item - part * cells
-            to_log, _ = share(index, part, width, height, depth, parts, logs, box, totals, warp, grad_warp)
-            _, v = taken(center(index, width, height, depth), part, parts)
+            to_log, _to_v = share(index, part, width, height, depth, parts, logs, box, totals, warp, grad_warp)
+            _r, v = taken(center(index, width, height, depth), part, parts)
             row, steps, at, _ = weight_place(v, part, width, height, depth)
             scatter(gathered, 0, row, steps, at, 0, ti.Vector([to_log]), 1, 1, True)

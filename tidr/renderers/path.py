@@ -23,14 +23,11 @@ from .path_warp import WarpedArea
 from .raster import Rasterizer
 from .renderer import Image
 from .transport_media import Media
-from .transport_scene import TransportScene
+from .transport_scene import OTHER_PATHS, TransportScene
 from .transport_sensor import Sensors, film_filter
 
 BLOCK = 1 << 20
 """Samples that are under way at a time: what a render keeps of them takes 16 bytes each, 64 for a medium's gradient."""
-
-
-OTHER_PATHS = 0x2545F491  # what makes of a seed that of the gradient's own paths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +49,11 @@ class PathTracer:
     here. Point lights are not seen directly. rgb and alpha are means over samples; depth, normal, uv and ids are those
     through pixel centres, as the rasterizer gives them.
 
+    A `Volume` with an albedo is a medium: it scatters by its g in its box, in any number of events, which count as
+    vertices, and dims all that is seen or lit through it; boxes may overlap. Its gradients (to density, also where that
+    is 0, albedo and g) are unbiased; they take one more walk for each path (kernels/transport/medium.py). Scenes with
+    media have no gradients on Vulkan and Metal, and none with `edges`.
+
     edges: "edge_sampling" adds what moving outlines change (Li, Aittala, Durand and Lehtinen 2018, "Differentiable
     Monte Carlo Ray Tracing through Edge Sampling"): edge_samples edges a pixel on the film, and for as many paths a
     pixel one edge at each of their first edge_depth vertices.
@@ -63,7 +65,9 @@ class PathTracer:
 
     What this does not differentiate: what covers what (silhouettes, shadows and their motion), unless `edges` says so;
     the direction of light behind perfect mirrors and clear boundaries, and see-through surfaces' places; the chance
-    with which paths are chosen and ended; alpha. A material that is exactly black is found through light sampling only.
+    with which paths are chosen and ended; alpha; where media are, where in them a path is scattered, and how much of a
+    ray between moving ends they let through. A material that is exactly black is found through light sampling only, and
+    a black medium's albedo not at all.
     Edge sampling leaves out: where meshes cut through each other; hard shadows of point, spot and parallel lights;
     outlines in perfect mirrors, behind clear boundaries and before irradiance meters; a sun's direction where an
     outline cuts its disc; the rims where an interpolated normal, but not its face, turns away from the eye or a light.
@@ -167,6 +171,9 @@ class PathFrame:
 
     def _replay(self, rgb: Array) -> None:
         world, copies = self.transport.world, runtime.chunks()
+        if self.media.mask and runtime.current().arch in ("vulkan", "metal"):
+            mend = 'start tidr with arch="cpu"'
+            raise SceneError("nodes", "hold media, whose gradient Taichi does not compile for this backend", mend)
         if self.settings.independent_gradient:
             self._seed, self._kept = self.settings.seed ^ OTHER_PATHS, None
         wants = 0

@@ -30,6 +30,17 @@ BLOCK = 1 << 16
 class WarpedArea:
     """Adds what outlines say of the gradient of one render to what `replay` found.
 
+    Mean and standard deviation (of one sample) for the derivative of the light that a disc of 90 degrees across leaves
+    of a constant sky, by kappa, as shares of the exact value:
+
+        kappa        16 rays                  64 rays
+        1e2          0.945 +- 0.006, 3.1      0.996 +- 0.010, 3.6
+        1e3          0.964 +- 0.009, 4.4      1.013 +- 0.009, 3.2
+        1e4          0.974 +- 0.020, 10       1.033 +- 0.024, 8.5
+        1e5          0.971 +- 0.033, 17       1.022 +- 0.057, 21
+
+    Rays must be closer together than outlines are: next to a lamp 15 degrees wide 1e3 loses 6 %, 1e4 nothing.
+
     static: the frame's first arguments of kernels; background [3]: what stands behind the scene, in linear RGB.
     """
 

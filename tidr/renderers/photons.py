@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from .photon_grid import Photons, PointGrid
 from .photon_map import PhotonMap
 from .photon_shot import Paths, Shot, Targets
 from .renderer import Image
-from .transport_scene import TransportScene
+from .transport_scene import OTHER_PATHS, TransportScene
 from .transport_sensor import Sensors, film_filter
 
 METHODS = ("progressive", "sppm", "ppm", "map")
@@ -60,6 +60,8 @@ class PhotonMapper:
     profile: "constant", "cone", "epanechnikov", "biweight" or "gaussian", how photons count by their distance.
     max_depth: edges of a path, of photons and of the camera each. roulette_depth: from this vertex on photons end at
         random, by what the surface swallows. film: "box", "tent" or "gaussian". seed: equal seeds give equal pictures.
+    independent_gradient: the gradient follows other photons and paths than the picture did, so that a fit does not learn
+        to lower the picture's noise; False gives the exact derivative of this very picture.
     saved: photons to use in place of new ones, with the method "map".
 
     A pass is repeated for its gradient, so memory does not depend on their number, and photons move with what moves
@@ -82,6 +84,7 @@ class PhotonMapper:
     roulette_depth: int = 2
     film: str = "box"
     seed: int = 0
+    independent_gradient: bool = True
     saved: PhotonMap | None = None
 
     def __post_init__(self) -> None:
@@ -296,6 +299,8 @@ class PhotonFrame:
                 )  # fmt: skip
 
     def _replay(self, rgb: Array) -> None:
+        if self.settings.independent_gradient:
+            self.settings = replace(self.settings, seed=self.settings.seed ^ OTHER_PATHS)
         if self.gathers:
             raise GradientError(
                 "renderer.method", "'map' has no gradient", "take 'progressive', 'sppm' or 'ppm' for fits"

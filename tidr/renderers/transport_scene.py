@@ -22,6 +22,9 @@ from .transport_lights import Lights
 from .transport_materials import TransportMaterials
 
 
+OTHER_PATHS = 0x2545F491  # what makes of a seed that of the gradient's own paths
+
+
 class Faces:
     """What changes only with the scene's structure: the table of faces [F, 12] and the BVH over the triangles."""
 
