@@ -21,7 +21,6 @@ from .bvh import Bvh
 from .transport_lights import Lights
 from .transport_materials import TransportMaterials
 
-
 OTHER_PATHS = 0x2545F491  # what makes of a seed that of the gradient's own paths
 
 
