@@ -110,6 +110,52 @@ def rim_of(axis, cap, u):
 
 
 @ti.func
+def scatter_sun(
+    wants: ti.template(), atomic: ti.template(), t: ti.template(), parts: ti.template(), copy, sun, to_axis, to_cap
+):
+    if ti.static(wants & LIGHTS):
+        if sun >= 0:
+            slot = (copy * t.light_values.shape[0] + sun) * lights.VALUES
+            for c in ti.static(range(3)):
+                add(parts.light_values, slot + lights.DIRECTION + c, to_axis[c], atomic)
+            add(parts.light_values, slot + lights.CAP, to_cap, atomic)
+
+
+@ti.func
+def from_light(
+    mask: ti.template(), light_kinds: ti.template(), t: ti.template(), dump: ti.template(), copy, x, way, triangle, b1,
+    b2, sun, f, value, share, g,
+):  # fmt: skip
+    """(light [3] that a sampled light sends, the same but for f cos, gradient to its direction but for that of f)."""
+    scale, slope = value * share, 0.0 * x
+    if triangle >= 0:
+        slope = emission_slope(mask, t, dump, copy, x, way, triangle, b1, b2, g * f * scale)
+        scale *= shining(mask, t, triangle, b1, b2)
+    elif sun < 0:
+        slope = sky_slope(light_kinds, t, way, share * g * f)
+    return f * scale, scale, slope
+
+
+@ti.func
+def arriving(
+    mask: ti.template(), light_kinds: ti.template(), t: ti.template(), dump: ti.template(), copy, x, d, met, distance,
+    u, v, share, pdf, g,
+):  # fmt: skip
+    """As `from_light`, of what the surface's own direction d finds; share: f cos / pdf."""
+    radiance, weight, slope = 0.0 * x, 1.0, 0.0 * x
+    if met >= 0:
+        _x, e1, e2, uv, color = place(mask, t, met, u, v)
+        radiance, weight = glow(mask, t, met, uv, color, d, distance, e1.cross(e2), pdf, 0)
+        if radiance.max() > 0.0:
+            slope = emission_slope(mask, t, dump, copy, x, d, met, u, v, weight * g * share)
+    else:
+        weight = power(pdf, lights.pdf_of_direction(light_kinds, t, d, 0))
+        radiance = lights.environment_radiance(light_kinds, t, d, 0)
+        slope = sky_slope(light_kinds, t, d, weight * g * share)
+    return share * weight * radiance, weight / pdf * radiance, slope
+
+
+@ti.func
 def vertex_warp(
     mask: ti.template(), light_kinds: ti.template(), wants: ti.template(), atomic: ti.template(), rays,
     t: ti.template(), parts: ti.template(), dump: ti.template(), copy, opposite: ti.template(), triangle, u, v,
@@ -153,31 +199,19 @@ def vertex_warp(
         if wanted == 1:
             met, distance, m1, m2 = bvh.meet(start_at, toward, reach, which != 1, t.nodes, t.leaves)
             whole, scale, slope = zero, zero, zero
-            if which == 0:
-                if met < 0:
-                    scale = value * share
-                    met, m1, m2 = other, b1, b2
-                    if met >= 0:
-                        slope = emission_slope(mask, t, dump, copy, x, toward, met, m1, m2, g * f * scale)
-                        scale *= shining(mask, t, met, m1, m2)
-                    elif sun < 0:
-                        slope = sky_slope(light_kinds, t, toward, share * g * f)
-                    whole = f * scale
-            elif which == 2:
-                if met < 0:
+            if which == 1:
+                whole, scale, slope = arriving(
+                    mask, light_kinds, t, dump, copy, x, d, met, distance, m1, m2, on_share, pdf, g
+                )
+            elif met < 0:
+                met, m1, m2 = other, b1, b2
+                if which == 0:
+                    whole, scale, slope = from_light(
+                        mask, light_kinds, t, dump, copy, x, toward, other, b1, b2, sun, f, value, share, g
+                    )
+                else:
                     on_rim, _pdf = bsdf.evaluate(mask, kind, p, wi, local, True)
-                    whole, met = on_rim * value * share * rim, other
-            elif met >= 0:
-                _y, f1, f2, uv_there, color_there = place(mask, t, met, m1, m2)
-                radiance, weight = glow(mask, t, met, uv_there, color_there, d, distance, f1.cross(f2), pdf, 0)
-                whole, scale = on_share * weight * radiance, weight / pdf * radiance
-                if whole.max() > 0.0:
-                    slope = emission_slope(mask, t, dump, copy, x, d, met, m1, m2, weight * g * on_share)
-            else:
-                weight = power(pdf, lights.pdf_of_direction(light_kinds, t, d, 0))
-                radiance = lights.environment_radiance(light_kinds, t, d, 0)
-                whole, scale = on_share * weight * radiance, weight / pdf * radiance
-                slope = sky_slope(light_kinds, t, d, weight * g * on_share)
+                    whole = on_rim * value * share * rim
             if whole.max() > 0.0:
                 _p, _wi, by_wo = bsdf.evaluate_adjoint(mask, kind, p, wi, local, g * scale, True)
                 slope += surface.to_world(tangent, bitangent, n, by_wo)
@@ -210,12 +244,7 @@ def vertex_warp(
             scatter_corners(t, parts, copy, other, first, atomic)
         if emitter >= 0:
             scatter_corners(t, parts, copy, emitter, second, atomic)
-    if ti.static(wants & LIGHTS):
-        if sun >= 0:
-            slot = (copy * t.light_values.shape[0] + sun) * lights.VALUES
-            for c in ti.static(range(3)):
-                add(parts.light_values, slot + lights.DIRECTION + c, to_axis[c], atomic)
-            add(parts.light_values, slot + lights.CAP, to_cap, atomic)
+    scatter_sun(wants, atomic, t, parts, copy, sun, to_axis, to_cap)
     return to_x
 
 

@@ -61,7 +61,7 @@ class PhotonMapper:
     max_depth: edges of a path, of photons and of the camera each. roulette_depth: from this vertex on photons end at
         random, by what the surface swallows. film: "box", "tent" or "gaussian". seed: equal seeds give equal
         pictures.
-    independent_gradient: the gradient follows other photons and paths than the picture did, so that a fit does not learn
+    independent_gradient: the gradient follows other photons and paths than the picture, so that a fit does not learn
         to lower the picture's noise; False gives the exact derivative of this very picture.
     saved: photons to use in place of new ones, with the method "map".
 
