@@ -13,7 +13,7 @@ from .everything import everything
 
 COLOURS = ("rgb", "alpha")
 SURFACE = ("rgb", "alpha", "depth", "normal", "uv", "heat")
-UNUSED = {"right.colors"}
+UNUSED = {"right.colors", "sun.angular_diameter"}  # only light transport gives a sun a disc
 UNSEEN = UNUSED | {"left.heat", "right.heat"}
 
 # edges, texture filter, orthographic, channels of the loss, parameters that it does not feel

@@ -193,10 +193,10 @@ def square(material: tidr.Material, seen_from: float = 4.0) -> tidr.Scene:
 def test_emission_shines_in_the_dark_on_the_front_only(backend):
     for source, expected in ((3.0, [3, 3, 3]), (Texture(np.full((2, 2, 3), [1.0, 2, 4])), [1, 2, 4])):
         lamp = square(tidr.Material("lambert", emission=source))
-        np.testing.assert_allclose(tidr.render(lamp).rgb.numpy()[8, 8], expected, rtol=1e-5)
+        np.testing.assert_allclose(tidr.render(lamp, renderer="raster").rgb.numpy()[8, 8], expected, rtol=1e-5)
         behind = square(tidr.Material("lambert", emission=source), seen_from=-4.0)
-        assert not tidr.render(behind).rgb.numpy().any()
-    painted = tidr.render(square(tidr.Material("lambert", emission="vertex_colors"))).rgb.numpy()
+        assert not tidr.render(behind, renderer="raster").rgb.numpy().any()
+    painted = tidr.render(square(tidr.Material("lambert", emission="vertex_colors")), renderer="raster").rgb.numpy()
     assert painted[8, 11, 0] > painted[8, 4, 0] > 0
     np.testing.assert_allclose(painted[8, 8, 2], 0.5, rtol=1e-5)
 
@@ -211,10 +211,10 @@ def test_gradient_of_emission_equals_differences(backend, source):
     weights = rng.uniform(-1, 1, (16, 16, 3))
     names = {"number": ["glow.emission"], "texture": ["glow.emission"], "vertex_colors": ["square.colors"]}[source]
     parameters = [scene.parameters()[name] for name in [*names, "glow.albedo", "glow.specular"]]
-    directional_check(lambda: weighted(tidr.render(scene).rgb, weights), parameters, backend)
+    directional_check(lambda: weighted(tidr.render(scene, renderer="raster").rgb, weights), parameters, backend)
     behind = square(tidr.Material("lambert", emission=values.get(source, source)), seen_from=-4.0)
     with tidr.Tape() as tape:
-        tape.add(weighted(tidr.render(behind).rgb, weights))
+        tape.add(weighted(tidr.render(behind, renderer="raster").rgb, weights))
     assert not behind.parameters()[names[0]].grad_numpy().any()
 
 
@@ -231,13 +231,13 @@ def test_gradient_of_emission_equals_differences(backend, source):
 )
 def test_what_needs_light_transport_is_refused(material, where, f32):
     with pytest.raises(SceneError, match=re.escape(where)):
-        tidr.render(square(material()))
+        tidr.render(square(material()), renderer="raster")
 
 
 def test_what_is_not_seen_does_not_matter(f32):
     scene = square(tidr.Material("lambert", emission=1.0, opacity=1))
     scene.add_material("glass", tidr.Material("dielectric"))
-    assert tidr.render(scene).rgb.numpy()[8, 8] == pytest.approx(1.0)
+    assert tidr.render(scene, renderer="raster").rgb.numpy()[8, 8] == pytest.approx(1.0)
 
 
 def test_points_are_not_coloured_by_what_has_no_albedo(f32):
