@@ -1,27 +1,25 @@
-"""Materials of light transport: values at a point against numpy, their gradients, and what the tables say."""
-
-import re
+"""Materials of light transport: values at a point against numpy, and their gradients."""
 
 import numpy as np
 import pytest
 import taichi as ti
 
 import tidr
-from tidr import buffer, runtime
+from tidr import runtime
 from tidr.array import Array
 from tidr.buffer import Buffer
-from tidr.errors import SceneError
 from tidr.fitting.tape import Operation, needs, run
 from tidr.kernels import accumulate
 from tidr.kernels.transport import materials as kernels
 from tidr.kernels.transport import normal_map, slots
 from tidr.kernels.transport.tables import Tables
 from tidr.parameter import Parameter
-from tidr.renderers.transport_materials import KINDS, ROUGH, TransportMaterials
-from tidr.scene.material import MATERIAL_TYPES
+from tidr.renderers.transport_materials import TransportMaterials
 from tidr.scene.texture import Texture
 
 from .gradients import directional_check, tape_gradients, weighted
+from .material_scenes import lit
+from .reference.materials import bent, value
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
@@ -232,53 +230,6 @@ def points_of(scene: tidr.Scene, seed: int) -> Points:
 # The numpy twin.
 
 
-def fold(index: int, size: int, wrap: str) -> int:
-    if wrap == "repeat":
-        return index % size
-    if wrap == "clamp":
-        return min(max(index, 0), size - 1)
-    return min(index % (2 * size), 2 * size - 1 - index % (2 * size))
-
-
-def bilinear(texels: np.ndarray, wrap: str, uv) -> np.ndarray:
-    height, width, _ = texels.shape
-    x, y = uv[0] * width - 0.5, (1 - uv[1]) * height - 0.5
-    left, top = int(np.floor(x)), int(np.floor(y))
-    total = np.zeros(texels.shape[2])
-    for right, down in np.ndindex(2, 2):
-        share = (x - left if right else 1 - x + left) * (y - top if down else 1 - y + top)
-        total += share * texels[fold(top + down, height, wrap), fold(left + right, width, wrap)]
-    return total
-
-
-def textured(texture: Texture, uv, footprint: float) -> np.ndarray:
-    levels = [texture.texels.numpy().astype(np.float64)]
-    while texture.filter == "trilinear" and len(levels[-1]) > 1:
-        last = levels[-1]
-        levels.append((last[::2, ::2] + last[1::2, ::2] + last[::2, 1::2] + last[1::2, 1::2]) / 4)
-    level = min(max(np.log2(max(footprint * len(levels[0]), 1e-9)), 0), len(levels) - 1)
-    fine = min(int(level), len(levels) - 1)
-    coarse = min(fine + 1, len(levels) - 1)
-    finer, coarser = (bilinear(levels[k], texture.wrap, uv) for k in (fine, coarse))
-    return finer + (level - fine) * (coarser - finer)
-
-
-def value(material: tidr.Material, slot: str, uv, color, footprint, default):
-    source = material.sources.get(slot)
-    if source is None:
-        return np.asarray(default, float)
-    if isinstance(source, Texture):
-        return textured(source, uv, footprint)
-    return source.numpy() if isinstance(source, Parameter) else color
-
-
-def bent(m, n, tangent) -> np.ndarray:
-    s = tangent - n * (n @ tangent)
-    s /= np.linalg.norm(s)
-    out = m[0] * s + m[1] * np.cross(n, s) + max(m[2], 0) * n
-    return out / np.linalg.norm(out)
-
-
 def twin(scene: tidr.Scene, points: Points) -> np.ndarray:
     names, out = ["", *scene.materials], np.zeros((len(points.rows), WIDTH))
     for i, row in enumerate(points.rows):
@@ -324,15 +275,6 @@ def test_gradients_equal_differences(backend, group):
     arrays = [array for array in scene.parameters().values() if array.path.partition(".")[0] in scene.materials]
     arrays = [array for array in arrays if not array.path.endswith(".weight")][:: 1 if backend.precision == 64 else 4]
     directional_check(lambda: weighted(points.look(scene), weights), [*points.arrays(), *arrays], backend, 4, 1)
-
-
-def lit(*materials: tuple[str, tidr.Material]) -> tidr.Scene:
-    """A scene in which a mesh has all of these materials."""
-    scene = tidr.Scene(tidr.Film(8, 8))
-    for name, material in materials:
-        scene.add_material(name, material)
-    scene.add_node("ball", tidr.Node(tidr.Mesh(*tidr.icosphere(0)), tuple(scene.materials)))
-    return scene
 
 
 def test_a_blend_is_chosen_by_its_weight_and_slopes_estimate_the_derivative(backend):
@@ -405,76 +347,3 @@ def test_gradient_of_the_tangent_equals_differences(f64):
         slopes = (tangents_of(edges + moved) - tangents_of(edges - moved))[:, :3] @ [1, 2, 3] / (2 * step)
         np.testing.assert_allclose(gradients[:, k], slopes, atol=1e-7)
     assert not tangents_of(np.array([[1.0, 0, 0, 0, 1, 0, 1, 2, 2, 4]])).any()  # no area in uv, no frame
-
-
-# The tables.
-
-
-def test_what_a_scene_does_not_use_is_not_compiled(f32):
-    scene = lit(("a", tidr.Material("lambert")))
-    scene.add_material("unused", tidr.Material("principled", emission=1.0))
-    made = TransportMaterials(scene, ["", "a", "unused"])
-    assert made.mask == 1 << slots.LAMBERT
-    assert (made.rows, list(made.emitting)) == (1, [])
-
-
-def test_kinds_and_flags_follow_from_the_materials(f32):
-    kinds = {
-        "lambert": slots.LAMBERT, "phong": slots.PHONG, "blinn_phong": slots.BLINN_PHONG,
-        "metallic_roughness": slots.METALLIC_ROUGHNESS, "conductor": slots.CONDUCTOR, "dielectric": slots.DIELECTRIC,
-        "thin_dielectric": slots.THIN_DIELECTRIC, "plastic": slots.PLASTIC, "principled": slots.PRINCIPLED,
-    }  # fmt: skip
-    rough = {"conductor": slots.ROUGH_CONDUCTOR, "dielectric": slots.ROUGH_DIELECTRIC, "plastic": slots.ROUGH_PLASTIC}
-    cases = [(tidr.Material(kind, emission=1.0), kinds[kind]) for kind in kinds]
-    cases += [(tidr.Material(kind, roughness=0.2), rough[kind]) for kind in rough]
-    scene = lit(*((str(number), material) for number, (material, _) in enumerate(cases)))
-    made = TransportMaterials(scene, ["", *scene.materials])
-    table = made.kinds.to_numpy()
-    assert list(table[1:, kernels.KIND]) == [kind for _, kind in cases]
-    passing = {slots.DIELECTRIC, slots.ROUGH_DIELECTRIC, slots.THIN_DIELECTRIC, slots.PRINCIPLED}
-    two_sided = table[1:, kernels.FLAGS] >> kernels.TWO_SIDED & 1
-    assert [bool(flag) for flag in two_sided] == [kind not in passing for _, kind in cases]
-    assert list(made.emitting) == [1 + number for number in range(len(kinds))]
-    assert made.mask & kernels.KINDS == sum(1 << kind for _, kind in cases)
-
-
-def test_a_slot_that_a_type_has_is_read_by_its_kind_and_no_other():
-    for kind, number in {**KINDS, **{f"rough {kind}": number for kind, number in ROUGH.items()}}.items():
-        given = {"eta" if name == "ior" else name for name in MATERIAL_TYPES[kind.removeprefix("rough ")]}
-        if kind in ROUGH:
-            given.remove("roughness")
-        read = {name for name, readers in zip(kernels.NAMES, kernels.READERS, strict=False) if readers >> number & 1}
-        assert read == given, kind
-
-
-def test_a_texture_is_stored_once_and_nothing_is_allocated_again(f32):
-    picture = Texture(np.full((4, 8, 3), 0.5))
-    scene = lit(
-        ("a", tidr.Material("phong", albedo=picture, specular=picture)), ("b", tidr.Material("lambert", albedo=picture))
-    )
-    names = ["", *scene.materials]
-    assert TransportMaterials(scene, names).rows == 4 * 8 + 1
-    before = buffer.allocations
-    TransportMaterials(scene, names)
-    assert buffer.allocations == before
-
-
-@pytest.mark.parametrize(
-    ("materials", "expected"),
-    [
-        ({"a": ("blend", {"first": "a", "second": "b"})}, "materials.a.first: 'a' is a blend itself"),
-        ({"a": ("blend", {"first": "ab", "second": "b"}), "ac": ("lambert", {})}, "no material 'ab' (did you mean 'a"),
-        ({"a": ("lambert", {"emission": "vertex_colors"})}, 'materials.a.emission: is "vertex_colors" but no mesh'),
-    ],
-)
-def test_contradictions_are_told(materials, expected, f32):
-    scene = lit(*((name, tidr.Material(kind, **values)) for name, (kind, values) in materials.items()))
-    with pytest.raises(SceneError, match=re.escape(expected)):
-        TransportMaterials(scene, ["", *scene.materials])
-
-
-def test_a_registered_material_has_no_transport(f32, monkeypatch):
-    monkeypatch.setitem(MATERIAL_TYPES, "velvet", {})
-    scene = lit(("cloth", tidr.Material("velvet")))
-    with pytest.raises(SceneError, match=r"materials\.cloth: light transport has no model for type 'velvet'"):
-        TransportMaterials(scene, ["", "cloth"])
