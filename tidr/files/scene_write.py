@@ -55,17 +55,7 @@ def write_scene(scene: Scene, path: str | Path) -> None:
         raise FileError(path, f"unknown kind of scene {path.suffix!r}", "write a .toml")
     names = _Names(path.stem)
     files: dict[Path, bytes] = {}
-    pictures: dict[tuple[str, str], str] = {}
-    for name, material in scene.materials.items():
-        for slot, source in material.sources.items():
-            if isinstance(source, Texture):
-                values, kind = _values(source.texels), material.slots[slot]
-                pictures[name, slot] = names.free(f"{name}_{slot}", ".png" if kind.clamp[1] <= 1 else ".npz")
-                files[path.with_name(pictures[name, slot])] = (
-                    encode_png(values, srgb=kind.channels == 3 and not kind.data)
-                    if kind.clamp[1] <= 1
-                    else npz_bytes(image=values.astype(np.float32))
-                )
+    pictures = _pictures(scene, path, names, files)
     tables: dict[str, Any] = {
         "film": _film(scene),
         "cameras": {name: _camera(camera) for name, camera in scene.cameras.items()},
@@ -103,6 +93,22 @@ def write_scene(scene: Scene, path: str | Path) -> None:
         raise FileError(path, f"the scene cannot be written: {error}") from error
     _write_all(files)
     write_files({path: _NUMBERS.sub(_on_one_line, text).encode()})
+
+
+def _pictures(scene: Scene, path: Path, names: _Names, files: dict[Path, bytes]) -> dict[tuple[str, str], str]:
+    """{(material, slot): file name} of every texture, whose contents join `files`."""
+    pictures: dict[tuple[str, str], str] = {}
+    for name, material in scene.materials.items():
+        for slot, source in material.sources.items():
+            if isinstance(source, Texture):
+                values, kind = _values(source.texels), material.slots[slot]
+                pictures[name, slot] = names.free(f"{name}_{slot}", ".png" if kind.clamp[1] <= 1 else ".npz")
+                files[path.with_name(pictures[name, slot])] = (
+                    encode_png(values, srgb=kind.channels == 3 and not kind.data)
+                    if kind.clamp[1] <= 1
+                    else npz_bytes(image=values.astype(np.float32))
+                )
+    return pictures
 
 
 def _write_all(files: dict[Path, bytes]) -> None:

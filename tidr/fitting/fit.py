@@ -152,7 +152,6 @@ def fit_from_settings(
         raise SceneError("steps", f"is {steps}", "take 1 or more")
     views, held = load_views(scene, settings)
     units = _begin(scene, settings, views)
-    _set_starts(scene, settings.parameters)
     growth = Growth(scene, settings.grow) if settings.grow else None
     params = scene.parameters(*settings.parameters)
     moved = {node: units.get(node, 1.0) for node in _moved(scene, params)}
@@ -272,6 +271,7 @@ def _begin(scene: Scene, settings: FitSettings, views: Views) -> dict[Node, floa
         begin(scene, name, start, views.cameras, views.masks(range(len(views))))
         low, high = scene.nodes[name].mesh.bounds()
         units[scene.nodes[name]] = float((high - low).max()) / 2
+    _set_starts(scene, settings.parameters)
     return units
 
 

@@ -1,0 +1,53 @@
+"""Fits by light transport: the values that they start from, and fits that were stopped and go on."""
+
+import numpy as np
+import pytest
+
+import tidr
+from tidr.errors import SceneError
+from tidr.fitting.fit import fit_from_settings
+from tidr.fitting.settings import FitSettings, ParameterSettings
+
+from .path_scenes import open_box
+
+RENDERERS = {
+    "path": {"type": "path", "samples": 2, "max_depth": 3},
+    "photons": {"type": "photons", "photons": 500, "passes": 1, "radius": 0.5, "max_depth": 4},
+}
+
+
+def settings_of(tmp_path, renderer: str, start, steps=6) -> FitSettings:
+    target = tmp_path / "front.npy"
+    if not target.is_file():
+        tidr.render(open_box(), renderer="path").save(target)
+    fitted = {"red.albedo": ParameterSettings(lr=0.05, start=start)}
+    return FitSettings(
+        targets={"front": str(target)}, parameters=fitted, losses={"mse": 1.0}, renderer=RENDERERS[renderer],
+        steps=steps,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_three_steps_and_three_more_are_six(f32, tmp_path, renderer):
+    settings, found = settings_of(tmp_path, renderer, (0.1, 0.2, 0.3)), []
+    for name, stops in (("whole", (6,)), ("parts", (3, 6))):
+        scene = open_box()
+        for turn, stop in enumerate(stops):
+            scene = open_box()
+            fit_from_settings(scene, settings, tmp_path / name, steps=stop, resume=turn > 0)
+        found.append(scene["red"].sources["albedo"].numpy())
+    assert (found[0] == found[1]).all()
+    assert np.abs(found[0] - [0.1, 0.2, 0.3]).max() > 0.01
+
+
+@pytest.mark.parametrize(("start", "expected"), [((0.25,), [0.25] * 3), ((0.1, 0.2, 0.3), [0.1, 0.2, 0.3])])
+def test_a_fit_starts_from_the_values_given(f32, tmp_path, start, expected):
+    scene = open_box()
+    fit_from_settings(scene, settings_of(tmp_path, "path", start, 1), tmp_path / "run")
+    assert np.abs(scene["red"].sources["albedo"].numpy() - expected).max() <= 0.05 + 1e-6  # one step of Adam
+
+
+@pytest.mark.parametrize("start", [(0.1, 0.2), (float("nan"),)])
+def test_a_start_of_another_size_or_not_finite_is_refused(f32, tmp_path, start):
+    with pytest.raises(SceneError, match=r"fit\.parameters\.red\.albedo\.start"):
+        fit_from_settings(open_box(), settings_of(tmp_path, "path", start), tmp_path / "run")
