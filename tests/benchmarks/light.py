@@ -13,12 +13,10 @@ import argparse
 import json
 import statistics
 import subprocess
-import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
+from cases import run_cases
 
 import tidr
 from tidr.array import Array
@@ -30,7 +28,7 @@ WARM_UP, REPETITIONS = 2, 9
 RED, START, STEPS, LR = (0.61, 0.06, 0.06), (0.01, 0.2, 0.9), 120, 0.05
 
 
-def path_times(begun: float) -> dict[str, float]:
+def path_times(options: argparse.Namespace) -> dict[str, float]:
     """Forward, and forward and backward to the colour of the red wall."""
     scene, sync = tidr.load("cornell"), taichi().sync
     wanted = scene.parameters("red.albedo")
@@ -51,7 +49,7 @@ def path_times(begun: float) -> dict[str, float]:
     return {"forward_ms": ahead, "backward_ms": back, "backward_of_forward": back / ahead}
 
 
-def colour_times(begun: float) -> dict[str, float]:
+def colour_times(options: argparse.Namespace) -> dict[str, float]:
     """The rival's fit at 128 x 128 with 4 samples: seconds to the largest error of the wall's colour."""
     scene = tidr.load("cornell")
     target = tidr.render(scene, "front", PathTracer(samples=512, max_depth=DEPTH, seed=9999), 128, 128).rgb.numpy()
@@ -59,7 +57,7 @@ def colour_times(begun: float) -> dict[str, float]:
     wall = parameters["red.albedo"]
     wall.set(START)
     optimizer = tidr.Adam(parameters, lr=LR)
-    reached: dict[str, float] = {"target_s": time.time() - begun}
+    reached: dict[str, float] = {"target_s": time.time() - options.begun}
     for step in range(STEPS):
         with tidr.Tape(parameters) as tape:
             rgb = tidr.render(scene, "front", PathTracer(samples=4, max_depth=DEPTH, seed=step), 128, 128).rgb
@@ -68,11 +66,11 @@ def colour_times(begun: float) -> dict[str, float]:
         error = np.abs(wall.numpy() - RED).max()
         for level in (0.1, 0.03, 0.01):
             if error < level:
-                reached.setdefault(f"to_{level:g}_s", time.time() - begun)
+                reached.setdefault(f"to_{level:g}_s", time.time() - options.begun)
     return reached
 
 
-CASES: dict[str, Callable[[float], dict[str, float]]] = {"path": path_times, "colour": colour_times}
+CASES = {"path": path_times, "colour": colour_times}
 RIVALS = {
     "path": ("cbox/256/scalar_rgb-path-16spp", "cbox/256/llvm_ad_rgb-path-16spp", "cbox/256/llvm_ad_rgb-prb-16spp"),
     "colour": ("colourfit/128-4spp",),
@@ -100,35 +98,5 @@ def rivals(name: str, ours: dict[str, float], options: argparse.Namespace) -> li
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rivals", type=Path)
-    parser.add_argument("--python", default=sys.executable)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--case", default="", help=argparse.SUPPRESS)
-    parser.add_argument("--begun", type=float, default=time.time(), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.case:
-        tidr.init(arch="cpu")
-        print(json.dumps(CASES[options.case](options.begun)))
-        return
-    rows = []
-    for name in CASES:
-        if options.only and options.only not in name:
-            continue
-        command = [sys.executable, __file__, "--case", name, "--begun", str(time.time())]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode != 0:
-            print(f"{name}: failed\n{done.stderr[-2000:]}")
-            continue
-        ours = json.loads(done.stdout.splitlines()[-1])
-        rows.append({"case": name, **ours})
-        print(name, {key: round(value, 3) for key, value in ours.items()}, flush=True)
-        rows += rivals(name, ours, options) if options.rivals else []
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    run_cases(__file__, __doc__, CASES, rivals)

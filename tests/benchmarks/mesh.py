@@ -13,12 +13,12 @@ import argparse
 import json
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from cases import run_cases
 
 import tidr
 from tidr.array import Array
@@ -146,10 +146,10 @@ def silhouette_fit(obj: Path, views: int = 20, size: int = 128, iterations: int 
 
 
 CASES: dict[str, Callable[[Path], dict[str, float]]] = {
-    "mesh": lambda assets: mesh_times(),
-    "soft_1280": lambda assets: soft_times(3),
-    "soft_5120": lambda assets: soft_times(4),
-    "fit": lambda assets: silhouette_fit(assets / "spot" / "spot.obj"),
+    "mesh": lambda options: mesh_times(),
+    "soft_1280": lambda options: soft_times(3),
+    "soft_5120": lambda options: soft_times(4),
+    "fit": lambda options: silhouette_fit(options.assets / "spot" / "spot.obj"),
 }
 RIVALS = {
     "mesh": (
@@ -172,42 +172,19 @@ def rival(python: str, script: Path, case: str, key: str) -> float | None:
     return None
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rivals", type=Path)
-    parser.add_argument("--python", default=sys.executable)
-    parser.add_argument("--assets", type=Path, default=Path(__file__).parents[3] / "shared" / "assets")
-    parser.add_argument("--only", default="")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--case", default="", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.case:
-        tidr.init(arch="cpu")
-        print(json.dumps(CASES[options.case](options.assets)))
-        return
+def compare(name: str, ours: dict[str, float], options: argparse.Namespace) -> list[dict]:
+    """The rivals of one case; printed and returned."""
     rows = []
-    for name in CASES:
-        if options.only and options.only not in name:
+    for script, case, key, own_key in RIVALS.get(name, ()):
+        theirs = rival(options.python, options.rivals / script, case, key)
+        if theirs is None or own_key not in ours:
+            print(f"  {case}: did not run")
             continue
-        command = [sys.executable, __file__, "--case", name, "--assets", str(options.assets)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode != 0:
-            print(f"{name}: failed\n{done.stderr[-2000:]}")
-            continue
-        ours = json.loads(done.stdout.splitlines()[-1])
-        rows.append({"case": name, **ours})
-        print(name, {key: round(value, 3) for key, value in ours.items()}, flush=True)
-        for script, case, key, own_key in RIVALS.get(name, ()) if options.rivals else ():
-            theirs = rival(options.python, options.rivals / script, case, key)
-            if theirs is not None and own_key in ours:
-                ratio = theirs / ours[own_key]
-                rows.append({"case": name, "rival": case, key: theirs, "ratio": ratio})
-                print(f"  {case}: {theirs:.1f}, ratio {ratio:.1f}", flush=True)
-            else:
-                print(f"  {case}: did not run")
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+        ratio = theirs / ours[own_key]
+        rows.append({"case": name, "rival": case, key: theirs, "ratio": ratio})
+        print(f"  {case}: {theirs:.1f}, ratio {ratio:.1f}", flush=True)
+    return rows
 
 
 if __name__ == "__main__":
-    main()
+    run_cases(__file__, __doc__, CASES, compare)

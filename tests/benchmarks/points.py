@@ -11,15 +11,13 @@ this run. PyTorch3D drew as many points on another mesh of the same size.
 from __future__ import annotations
 
 import argparse
-import json
+import functools
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from cases import run_cases
 from mesh import bumpy_icosphere
 from volume import EYE, FOV_Y_DEGREES, rival
 
@@ -86,52 +84,29 @@ def times(geometry: tidr.Gaussians | tidr.PointCloud, **options) -> dict[str, fl
 
 
 NEAREST = {"splat": "knn", "radius_pixels": 2.56, "points_per_pixel": 8, "falloff": "pytorch3d"}
-CASES: dict[str, Callable[[], dict[str, float]]] = {
-    "gaussians": lambda: times(cloud(0)),
-    "gaussians of degree 3": lambda: times(cloud(3), antialiased=True),
-    "points": lambda: times(points(None), **NEAREST),
-    "spheres": lambda: times(points(0.008), splat="sphere"),
+CASES = {
+    "gaussians": lambda options: times(cloud(0)),
+    "gaussians of degree 3": lambda options: times(cloud(3), antialiased=True),
+    "points": lambda options: times(points(None), **NEAREST),
+    "spheres": lambda options: times(points(0.008), splat="sphere"),
 }
 
 
-def compare(name: str, ours: dict[str, float], mitsuba: float) -> list[dict]:
+@functools.cache
+def mitsuba_ms(python: str, script: Path) -> float | None:
+    """Mitsuba's time, measured once for all cases; None where it failed."""
+    return rival(python, script, MITSUBA)
+
+
+def compare(name: str, ours: dict[str, float], options: argparse.Namespace) -> list[dict]:
     """The rivals of one case; printed and returned."""
-    rows = []
-    for label, share in RIVALS.get(name, {}).items():
+    rows, mitsuba = [], mitsuba_ms(options.python, options.rivals / "w3_gaussians.py")
+    for label, share in RIVALS.get(name, {}).items() if mitsuba else ():
         ratio = mitsuba * share / ours["forward_backward_ms"]
         rows.append({"case": name, "rival": label, "fwdbwd_ms": mitsuba * share, "ratio": ratio})
         print(f"  {label}: {mitsuba * share:.1f}, ratio {ratio:.2f}", flush=True)
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rivals", type=Path)
-    parser.add_argument("--python", default=sys.executable)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--case", default="", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.case:
-        tidr.init(arch="cpu")
-        print(json.dumps(CASES[options.case]()))
-        return
-    mitsuba = rival(options.python, options.rivals / "w3_gaussians.py", MITSUBA) if options.rivals else None
-    rows = []
-    for name in CASES:
-        if options.only and options.only not in name:
-            continue
-        done = subprocess.run([sys.executable, __file__, "--case", name], capture_output=True, text=True)
-        if done.returncode != 0:
-            print(f"{name}: failed\n{done.stderr[-2000:]}")
-            continue
-        ours = json.loads(done.stdout.splitlines()[-1])
-        rows.append({"case": name, **ours})
-        print(name, {key: round(value, 3) for key, value in ours.items()}, flush=True)
-        rows += compare(name, ours, mitsuba) if mitsuba else []
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    run_cases(__file__, __doc__, CASES, compare)

@@ -13,12 +13,11 @@ import argparse
 import json
 import statistics
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from cases import run_cases
 
 import tidr
 from tidr.array import Array
@@ -42,7 +41,7 @@ def blobs(cells: int) -> tuple[np.ndarray, np.ndarray]:
     return density, color
 
 
-def grid_times() -> dict[str, float]:
+def grid_times(options: argparse.Namespace) -> dict[str, float]:
     """The rival's W4: gradient of a mean squared difference to density and colour."""
     scene = tidr.Scene(tidr.Film(PIXELS, PIXELS, None))
     volume = Volume(*blobs(CELLS))
@@ -72,14 +71,14 @@ def grid_times() -> dict[str, float]:
     return dict(zip(names, [*medians, samples], strict=True))
 
 
-def hash_times() -> dict[str, float]:
+def hash_times(options: argparse.Namespace) -> dict[str, float]:
     """The rival's W6: hash grid and small network at random points."""
     from volume_field import hash_milliseconds
 
     return {"forward_backward_ms": hash_milliseconds()}
 
 
-CASES: dict[str, Callable[[], dict[str, float]]] = {"grid": grid_times, "hash": hash_times}
+CASES = {"grid": grid_times, "hash": hash_times}
 RIVALS = {
     "grid": (("w4_volume.py", "W4/grid/drjit-texture-march"), ("w4_volume.py", "W4/grid/torch-grid_sample-chunk8192")),
     "hash": (("w6_hashgrid.py", "drjit-nn-f32"),),
@@ -110,33 +109,5 @@ def compare(name: str, ours: dict[str, float], options: argparse.Namespace) -> l
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rivals", type=Path)
-    parser.add_argument("--python", default=sys.executable)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--case", default="", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.case:
-        tidr.init(arch="cpu")
-        print(json.dumps(CASES[options.case]()))
-        return
-    rows = []
-    for name in CASES:
-        if options.only and options.only not in name:
-            continue
-        done = subprocess.run([sys.executable, __file__, "--case", name], capture_output=True, text=True)
-        if done.returncode != 0:
-            print(f"{name}: failed\n{done.stderr[-2000:]}")
-            continue
-        ours = json.loads(done.stdout.splitlines()[-1])
-        rows.append({"case": name, **ours})
-        print(name, {key: round(value, 3) for key, value in ours.items()}, flush=True)
-        rows += compare(name, ours, options) if options.rivals else []
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    run_cases(__file__, __doc__, CASES, compare)
