@@ -7,7 +7,7 @@ from .bvh import CHILDREN, LEAF_UNITS, LENGTH, NODE_UNITS, OUTSIDE, SPARE, UNIT,
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
-V4 = ti.types.ndarray(ndim=1)  # of 4-vectors
+VN = ti.types.ndarray(ndim=1)  # of vectors
 
 
 @ti.func
@@ -18,8 +18,8 @@ def _usable(v):
 
 
 @ti.kernel
-def write_references(nodes_count: ti.i32, units: ti.i32, children: A2, triangles: A1, nodes: V4, leaves: A1):
-    """Writes the children [nodes_count, 4] of every node and the triangles [4 * leaves] of every leaf, -1 for none."""
+def write_references(nodes_count: ti.i32, units: ti.i32, children: A2, triangles: A1, nodes: VN, leaves: A1):
+    """Children [nodes_count, WIDTH] of every node and triangles [WIDTH * leaves] of every leaf, -1 for none."""
     for k in range(nodes_count):
         r = k * NODE_UNITS * UNIT
         for j in range(WIDTH):
@@ -31,14 +31,14 @@ def write_references(nodes_count: ti.i32, units: ti.i32, children: A2, triangles
 
 
 @ti.kernel
-def write_start(reference: ti.i32, nodes: V4):
+def write_start(reference: ti.i32, nodes: VN):
     """Where rays start."""
     for _ in range(1):
         nodes[SPARE] = ti.Vector([ti.cast(reference, float)] * WIDTH)
 
 
 @ti.kernel
-def fill_leaves(first: ti.i32, count: ti.i32, positions: A2, faces: A2, leaves: A1, nodes: V4):
+def fill_leaves(first: ti.i32, count: ti.i32, positions: A2, faces: A2, leaves: A1, nodes: VN):
     """Corner 0, edges and the longer edge's length of the triangles of `count` leaves from unit `first` on.
 
     A lane without a triangle, and one with a corner that is no number, gets edges of length zero: nothing hits it.
@@ -60,7 +60,7 @@ def fill_leaves(first: ti.i32, count: ti.i32, positions: A2, faces: A2, leaves: 
 
 
 @ti.kernel
-def fill_boxes(first: ti.i32, count: ti.i32, nodes: V4):
+def fill_boxes(first: ti.i32, count: ti.i32, nodes: VN):
     """Boxes of the children of `count` nodes from node `first` on; those of the level below are there already.
 
     The box of a leaf is a little larger than its triangles, so that a flat one has some depth. A box round nothing is
@@ -94,7 +94,7 @@ def half_area(extent):
 
 
 @ti.kernel
-def add_areas(count: ti.i32, chunks: ti.i32, nodes: V4, partial: A1):
+def add_areas(count: ti.i32, chunks: ti.i32, nodes: VN, partial: A1):
     """partial [chunks]: areas of the children's boxes of `count` nodes, in units of the area of the whole."""
     for p in range(chunks):
         low = ti.Vector([nodes[2 * i].min() for i in range(3)])

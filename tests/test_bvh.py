@@ -370,7 +370,7 @@ def test_trees_are_no_deeper_than_the_stack(name):
     assert device.STACK > (device.WIDTH - 1) * device.LEVELS
     assert [first for first, _ in tree.levels[1:]] == [end for _, end in tree.levels[:-1]]
     units = np.arange(len(tree.children)) * device.NODE_UNITS
-    leaves = len(units) * device.NODE_UNITS + np.arange(len(tree.leaves) // 4) * device.LEAF_UNITS
+    leaves = len(units) * device.NODE_UNITS + np.arange(len(tree.leaves) // device.WIDTH) * device.LEAF_UNITS
     assert sorted(tree.children[tree.children > 0]) == list(units[1:])
     assert sorted(-tree.children[tree.children < 0]) == list(leaves)
 

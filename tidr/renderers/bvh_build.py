@@ -1,9 +1,9 @@
-"""Builds a tree of four children a node over triangles, on the host, a level of all nodes at a time.
+"""Builds a tree of eight children a node over triangles, on the host, a level of all nodes at a time.
 
-A node's triangles are parted three times: first all, then twice the part with the larger box. Each time the best of
+A node's triangles are parted seven times: first all, then each time the part with the larger box. The best of
 the planes between BINS bins along the three axes is taken, by the surface area heuristic (Wald 2007, "On fast
 construction of SAH-based bounding volume hierarchies"), whose price of a part is that of testing its triangles by
-fours. Where too few levels are left for that, parts are halved, which always fits (see `_levels_needed`).
+eights. Where too few levels are left for that, parts are halved, which always fits (see `_levels_needed`).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ BINS = 12
 class Tree:
     """Who is whose child: all that stays when the vertices move.
 
-    children: [N, 4] references as in kernels/bvh.py, 0 for none; node 0 is the root, levels follow one another.
-    leaves: [4 * L] the triangles of the leaves, -1 for none.
+    children: [N, WIDTH] references as in kernels/bvh.py, 0 for none; node 0 is the root, levels follow one another.
+    leaves: [WIDTH * L] the triangles of the leaves, -1 for none.
     levels: (first, end) of the nodes of each level.
     """
 
@@ -104,7 +104,7 @@ def build(corners: np.ndarray) -> Tree:
 
 
 def _children(parts: _Parts, start: np.ndarray, count: np.ndarray, levels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Starts and counts [n, 4] of the children of nodes; `levels` of nodes may be used, these included."""
+    """Starts and counts [n, WIDTH] of the children of nodes; `levels` of nodes may be used, these included."""
     starts, counts = np.zeros((len(start), WIDTH), np.int64), np.zeros((len(start), WIDTH), np.int64)
     starts[:, 0], counts[:, 0] = start, count
     halve = _levels_needed(count) > levels - 1
