@@ -9,6 +9,7 @@ import tidr
 from tidr import buffer, runtime
 from tidr.array import Array
 from tidr.buffer import Buffer
+from tidr.fitting.mesh_solver import MeshSolver
 
 
 def refused(match: str, **options) -> tidr.BackendError:
@@ -125,6 +126,21 @@ def test_an_array_of_another_start_does_not_disturb_the_new_one():
     for k in range(100):
         assert (new[k].numpy() == k).all()
         assert (more[k].numpy() == -k).all()
+
+
+def test_nothing_but_buffers_keeps_device_arrays(f32):
+    """Others, freed after another start of Taichi, would take away what stands at their address then."""
+    from taichi.lang._ndarray import Ndarray
+
+    scene = tidr.load("cube")
+    parameters = scene.parameters()
+    with tidr.Tape(parameters) as tape:
+        tape.add(tidr.losses.mse(tidr.render(scene, width=16, height=16).rgb, np.zeros((16, 16, 3))))
+    solver = MeshSolver(scene.nodes["cube"].mesh.topology, 1.0)
+    made = [thing for thing in gc.get_objects() if isinstance(thing, Ndarray) and thing.arr is not None]
+    assert len(made) > 20
+    assert all(id(ndarray) in buffer._owned for ndarray in made)
+    assert solver is not None
 
 
 def test_arrays_in_reference_cycles_are_freed_once(f32):

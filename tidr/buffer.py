@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
+import numpy as np
+
 from . import runtime
 
 SPARE_LIMIT_BYTES = 512 << 20
 
 # Every ndarray is held here too: the garbage collector would otherwise free one whose buffer lies in a cycle, before
-# the buffer could hand it on.
+# the buffer could hand it on. So nothing else makes ndarrays that may outlive a start of Taichi: freeing one then takes
+# away whatever stands at its old address now.
 _owned: dict[int, Any] = {}
 _spare: OrderedDict[tuple, list] = OrderedDict()
 _spare_bytes = 0
@@ -19,7 +22,7 @@ allocations = 0
 
 
 class Buffer:
-    """An uninitialised Taichi ndarray of reals (`kind="real"`) or 32-bit integers (`kind="int"`).
+    """An uninitialised Taichi ndarray of reals (`kind="real"`), f64 ("double") or 32-bit integers ("int").
 
     When the last reference goes, the memory is kept for the next buffer of the same kind and shape, so a loop that
     renders and drops images allocates nothing after its second turn. `allocations` counts what was really allocated.
@@ -32,17 +35,25 @@ class Buffer:
         self._key = (kind, vector, tuple(max(int(n), 1) for n in shape))
         self.ndarray: Any = _take(self._key)
         if self.ndarray is None:
-            dtype = runtime.real() if kind == "real" else ti.i32
+            dtype = {"real": runtime.real(), "double": ti.f64, "int": ti.i32}[kind]
             make = ti.Vector.ndarray if vector else None
             shape = self._key[2]
             self.ndarray = make(vector, dtype, shape) if make else ti.ndarray(dtype, shape)
             _owned[id(self.ndarray)] = self.ndarray
             allocations += 1
 
+    @classmethod
+    def of(cls, integers: np.ndarray) -> Buffer:
+        """A device copy of whole numbers; of one row at least, whatever it holds, where there are none."""
+        made = cls(integers.shape, "int")
+        if integers.size:
+            made.ndarray.from_numpy(np.ascontiguousarray(integers, np.int32))
+        return made
+
     @property
     def bytes(self) -> int:
         kind, vector, shape = self._key
-        size = 4 if kind == "int" else runtime.current().precision // 8
+        size = {"real": runtime.current().precision // 8, "double": 8, "int": 4}[kind]
         for n in shape:
             size *= n
         return size * max(vector, 1)

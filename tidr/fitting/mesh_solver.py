@@ -54,34 +54,36 @@ class _Factor:
         place = np.empty(count, np.int64)
         place[order] = np.arange(count)
         offsets, slots = rows_of(place[topology.edges].ravel(), count)
-        rows = (_ints(offsets), _ints(place[topology.edges[:, ::-1]].ravel()[slots]))
+        rows = (Buffer.of(offsets), Buffer.of(place[topology.edges[:, ::-1]].ravel()[slots]))
         # Count the fill, then fill it
         parent, flag, filled, pattern = (Buffer((count,), "int") for _ in range(4))
         tree = (parent.ndarray, flag.ndarray, filled.ndarray)
         cholesky.count_fill(*(table.ndarray for table in rows), count, *tree)
         fill = np.asarray(filled.ndarray.to_numpy(), np.int64)
         total = int(fill.sum())
-        self._columns = (_ints(np.concatenate([[0], np.cumsum(fill)])), Buffer((total,), "int"))
-        self._column_values, self._diagonal = _doubles(total), _doubles(count)
+        self._columns = (Buffer.of(np.concatenate([[0], np.cumsum(fill)])), Buffer((total,), "int"))
+        self._column_values, self._diagonal = Buffer((total,), "double"), Buffer((count,), "double")
         column_offsets, column_rows = (table.ndarray for table in self._columns)
-        factor = (column_offsets, column_rows, self._column_values, self._diagonal)
+        factor = (column_offsets, column_rows, self._column_values.ndarray, self._diagonal.ndarray)
         matrix = (*(table.ndarray for table in rows), count, lam)
-        cholesky.factorise(*matrix, *tree, pattern.ndarray, _doubles(count), *factor)
+        row = Buffer((count,), "double")
+        cholesky.factorise(*matrix, *tree, pattern.ndarray, row.ndarray, *factor)
         # The same factor by rows
         row_offsets, slots = rows_of(column_rows.to_numpy()[:total], count)
-        self._rows = (_ints(row_offsets), _ints(np.repeat(np.arange(count), fill)[slots]))
-        self._row_values = _doubles(total)
+        self._rows = (Buffer.of(row_offsets), Buffer.of(np.repeat(np.arange(count), fill)[slots]))
+        self._row_values = Buffer((total,), "double")
         if total:
-            self._row_values.from_numpy(self._column_values.to_numpy()[slots])
-        self._order, self._branches = _ints(order), _ints(branches)
+            self._row_values.ndarray.from_numpy(self._column_values.ndarray.to_numpy()[slots])
+        self._order, self._branches = Buffer.of(order), Buffer.of(branches)
         self._branch_count = len(branches) - 1
-        self._scratch = _doubles(count, 3)
+        self._scratch = Buffer((count, 3), "double")
 
     def solve(self, right, x, guessed: bool) -> None:
         shape = (self._order.ndarray, self._branches.ndarray, self._branch_count, self._count)
-        by_row = (*(table.ndarray for table in self._rows), self._row_values)
-        by_column = (*(table.ndarray for table in self._columns), self._column_values)
-        cholesky.substitute(*shape, *by_row, *by_column, self._diagonal, right, self._scratch, x)
+        by_row = (*(table.ndarray for table in self._rows), self._row_values.ndarray)
+        by_column = (*(table.ndarray for table in self._columns), self._column_values.ndarray)
+        between = (self._diagonal.ndarray, right, self._scratch.ndarray, x)
+        cholesky.substitute(*shape, *by_row, *by_column, *between)
 
 
 class _Iterations:
@@ -125,16 +127,3 @@ def _landmark_distances(topology: Topology) -> np.ndarray:
         found.append(distance.ndarray.to_numpy().astype(np.int64))
         source = int(np.minimum.reduce(found[1:] or found).argmax())
     return np.stack(found[1:], axis=1)
-
-
-def _ints(array: np.ndarray) -> Buffer:
-    buffer = Buffer(array.shape, "int")
-    if array.size:
-        buffer.ndarray.from_numpy(np.ascontiguousarray(array, np.int32))
-    return buffer
-
-
-def _doubles(*shape: int):
-    """An f64 ndarray at any running precision."""
-    ti = runtime.taichi()
-    return ti.ndarray(ti.f64, tuple(max(n, 1) for n in shape))

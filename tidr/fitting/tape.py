@@ -155,6 +155,7 @@ class Tape:
         finally:
             _backward = None
             self._inner.__exit__(kind, value, trace)
+            del self._inner  # and its ndarray, which is no buffer's, while this start of Taichi lasts
             self._read = [array for operation in self.operations for array in operation.inputs]
             self.operations = []
 

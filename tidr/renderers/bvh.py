@@ -40,7 +40,7 @@ class Bvh:
             raise SceneError("BVH", f"vertex index {triangles.min()} of a triangle is negative", "count from 0")
         self._triangles = triangles.astype(np.int32)
         self._vertices = int(triangles.max()) + 1 if triangles.size else 0
-        self._faces = _upload(self._triangles)
+        self._faces = Buffer.of(self._triangles)
         self._tree: Tree | None = None
         self._refits, self._built_cost = 0, 0.0
         self.nodes: Any = None
@@ -75,7 +75,7 @@ class Bvh:
         self._node_buffer = Buffer((units * layout.UNIT,), vector=layout.WIDTH)
         self._leaf_buffer = Buffer((units * layout.UNIT,), "int")
         self.nodes, self.leaves = self._node_buffer.ndarray, self._leaf_buffer.ndarray
-        children, triangles = _upload(tree.children), _upload(tree.leaves)
+        children, triangles = Buffer.of(tree.children), Buffer.of(tree.leaves)
         kernels.write_references(count, units, children.ndarray, triangles.ndarray, self.nodes, self.leaves)
         kernels.write_start(0 if tree.leaves.size else layout.NONE, self.nodes)
         self._refit(positions)
@@ -97,11 +97,3 @@ class Bvh:
         partial = Buffer((CHUNKS,))
         kernels.add_areas(len(tree.children), CHUNKS, self.nodes, partial.ndarray)
         return float(partial.ndarray.to_numpy().sum())
-
-
-def _upload(numbers: np.ndarray) -> Buffer:
-    """Whole numbers on the device, padded to one row."""
-    made = Buffer(numbers.shape, "int")
-    if numbers.size:
-        made.ndarray.from_numpy(np.ascontiguousarray(numbers, np.int32))
-    return made

@@ -75,11 +75,13 @@ class Pack:
         parts = [self._corners(instance) for instance in self.instances if len(instance.mesh.faces)] or [_nothing()]
         table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         self.smooth = any(instance.mesh.shading == "smooth" for instance in self.instances)
+        names = ("triangles", "opposite", "uv_corners", "normal_corners", "material")
+        tables = [*(table[name] for name in names), *_incidence(table["triangles"], vertex)]
+        self._buffers = [Buffer.of(table) for table in tables]
         self.triangles, self.opposite, self.uv_corners, self.normal_corners, self.face_material = (
-            _upload(table[name]) for name in ("triangles", "opposite", "uv_corners", "normal_corners", "material")
+            buffer.ndarray for buffer in self._buffers[:5]
         )
-        starts, corners = _incidence(table["triangles"], vertex)
-        self.starts, self.corners = _upload(starts), _upload(corners)
+        self.starts, self.corners = (buffer.ndarray for buffer in self._buffers[5:])
         self.has_colors = any(instance.mesh.colors is not None for instance in self.instances)
 
     def _corners(self, instance: Instance) -> dict[str, np.ndarray]:
@@ -285,12 +287,3 @@ def _nothing() -> dict[str, np.ndarray]:
     none = np.full((1, 3), -1, np.int32)
     names = ("triangles", "opposite", "uv_corners", "normal_corners")
     return dict.fromkeys(names, none) | {"material": np.zeros(1, np.int32)}
-
-
-def _upload(array: np.ndarray):
-    array = np.ascontiguousarray(array, np.int32)
-    ti = runtime.taichi()
-    ndarray = ti.ndarray(ti.i32, tuple(max(n, 1) for n in array.shape))
-    if array.size:
-        ndarray.from_numpy(array)
-    return ndarray
