@@ -9,8 +9,10 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from .errors import BackendError
@@ -39,10 +41,16 @@ def taichi() -> Any:
     os.environ.setdefault("TI_LOG_LEVEL", "error")
     with contextlib.redirect_stdout(io.StringIO()):
         import taichi as ti
+        from taichi.lang import kernel_impl
         from taichi.lang.ast.ast_transformer_utils import ASTTransformerContext
 
     ti.set_logging_level(ti.ERROR)
     ASTTransformerContext.get_pos_info = _position  # type: ignore
+    # Taichi looks for the source of a function and trims it wherever it is inlined, hundreds of times in a kernel.
+    for name in ("getsourcefile", "getsourcelines"):
+        setattr(kernel_impl, name, functools.cache(getattr(kernel_impl, name)))
+    trim = SimpleNamespace(fill=functools.cache(textwrap.fill), dedent=functools.cache(textwrap.dedent))
+    kernel_impl.textwrap = trim  # type: ignore
     return ti
 
 
