@@ -285,3 +285,18 @@ def settle(
         for c in range(channels):
             value[r, c] = _bounded(value[r, c], limited, low, high)
         _settle_row(value, r, channels, mode)
+
+
+@ti.kernel
+def hold(rows: ti.i32, channel: ti.i32, value: A2, grad: A2, kept: A2):
+    """Before a step: keep a channel, whose gradient shall have no part in it."""
+    for r in range(rows):
+        kept[r, channel] = value[r, channel]
+        grad[r, channel] = 0.0
+
+
+@ti.kernel
+def put_back(rows: ti.i32, channel: ti.i32, kept: A2, value: A2):
+    """After a step: the channel as it was."""
+    for r in range(rows):
+        value[r, channel] = kept[r, channel]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import tidr
+from tidr.problems.volumes import blob
 from tidr.renderers.path import PathTracer
 from tidr.renderers.photons import PhotonMapper
 from tidr.scene.mesh import icosphere
@@ -20,6 +21,7 @@ if not __package__:  # run as a script: let the sibling import below find this f
     __package__ = "scenes"
 
 from .modelling import write_obj
+from .picture_sets import write_views
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -37,11 +39,29 @@ def glass() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_obj(folder / "ball.obj", *icosphere(3))
     scene = tidr.load("glass_ior")
-    mapper = PhotonMapper(photons=1 << 18, passes=96, radius=0.03, max_depth=8, seed=1)
+    mapper = PhotonMapper(photons=1 << 18, passes=96, radius=0.02, aimed=0.6, max_depth=8, seed=1)
     np.save(folder / "floor.npy", tidr.render(scene, "floor", mapper).rgb.numpy().astype(np.float16))
 
 
-MAKERS = {"cornell": cornell, "glass": glass}
+def shadow() -> None:
+    """The floor beneath what hangs over it, as the file has it."""
+    folder = ASSETS / "shadow"
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = tidr.render(tidr.load("shadow_light"), "beneath", PathTracer(samples=4096, max_depth=2, seed=1), 48, 48)
+    np.save(folder / "beneath.npy", picture.rgb.numpy().astype(np.float16))
+
+
+def fog() -> None:
+    """A cloud of 16^3 cells, and pictures of it in the haze that the file has: eight to fit, two kept out."""
+    folder = ASSETS / "fog"
+    folder.mkdir(parents=True, exist_ok=True)
+    cloud = {"density": blob(16).astype(np.float16), "albedo": np.array([0.3, 0.45, 0.6], np.float32)}
+    np.savez_compressed(folder / "cloud.npz", **cloud)
+    scene, tracer = tidr.load("fog"), PathTracer(samples=2048, max_depth=16, seed=1)
+    write_views(folder, lambda camera: tidr.render(scene, camera, tracer, 48, 48).rgb.numpy(), 48, 8, 2)
+
+
+MAKERS = {"cornell": cornell, "glass": glass, "shadow": shadow, "fog": fog}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or MAKERS:

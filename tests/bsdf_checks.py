@@ -11,6 +11,7 @@ import taichi as ti
 
 from tidr.array import Array
 from tidr.buffer import Buffer
+from tidr.kernels.compiling import large
 from tidr.kernels.transport import bsdf, slots
 
 from .chi_square import cell_counts, pearson_p, sidak, sphere_nodes
@@ -28,6 +29,7 @@ def row(array: ti.template(), i, channels: ti.template()):
     return ti.Vector([array[i % array.shape[0], c] for c in ti.static(range(channels))])
 
 
+@large
 @ti.kernel
 def evaluate_rows(
     kinds: ti.template(), mode: ti.template(), n: ti.i32, kind: A1, parameters: A2, wi: A2, wo: A2, out: A2
@@ -41,6 +43,7 @@ def evaluate_rows(
         out[i, 3] = pdf
 
 
+@large
 @ti.kernel
 def sample_rows(kinds: ti.template(), mode: ti.template(), n: ti.i32, kind: A1, parameters: A2, wi: A2, u: A2, out: A2):
     """out [n, 9] = wo, weight, pdf, delta, eta."""
@@ -52,6 +55,7 @@ def sample_rows(kinds: ti.template(), mode: ti.template(), n: ti.i32, kind: A1, 
         out[i, 6], out[i, 7], out[i, 8] = pdf, delta, eta
 
 
+@large
 @ti.kernel
 def adjoint_rows(
     kinds: ti.template(), mode: ti.template(), n: ti.i32, kind: A1, parameters: A2, wi: A2, wo: A2, g: A2, out: A2

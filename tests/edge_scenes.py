@@ -10,6 +10,7 @@ from tidr.scene.light import EnvironmentLight
 from tidr.scene.material import Material
 from tidr.scene.mesh import Mesh, icosphere
 from tidr.scene.meter import RadianceMeter
+from tidr.scene.volume import Volume
 
 from .path_scenes import disc, quad
 
@@ -75,11 +76,27 @@ def shadow(radiance=0.0, emission=6.0) -> Scene:
 
 
 def ball_over_floor() -> Scene:
-    """A dark, smoothly shaded ball over the floor, under a lamp and the sky."""
+    """A white, coarse, smoothly shaded ball over the floor, under a lamp and the sky."""
     scene = shadow(0.3, 3.0)
     vertices, faces = icosphere(1, 0.45)
     scene.nodes.pop("block")
-    scene.add_node("ball", Node(Mesh(vertices, faces), ("black",), translation=(0.1, 0.6, 0.0)))
+    scene.add_node("ball", Node(Mesh(vertices, faces), ("white",), translation=(0.1, 0.6, 0.0)))
+    return scene
+
+
+def card_in_fog() -> Scene:
+    """A black card over a floor, under a lamp, in fog that goes beyond all of them and the cameras.
+
+    The camera above sees it, that beside only the light of the fog under it.
+    """
+    scene = shadow(0.0, 6.0)
+    scene.nodes.pop("wall")
+    scene.nodes.pop("block")
+    scene.add_node("card", Node(quad(half=0.4), ("black",), translation=(0.1, 0.7, 0.0)))
+    fog = Volume(np.full((2, 2, 2), 0.25), albedo=(0.8, 0.7, 0.6), g=0.3, lower=(-6, -6, -6), upper=(6, 6, 6))
+    scene.add_node("fog", Node(fog))
+    view = {"fov_y_degrees": 20, "width": 8, "height": 8}
+    scene.add_camera("beside", Camera.look_at((0.2, 0.3, 2.5), (0.1, 0.25, 0), **view))
     return scene
 
 

@@ -14,6 +14,7 @@ from tidr.buffer import Buffer
 from tidr.fitting.tape import Loss, Operation, needs, run
 from tidr.kernels import accumulate
 from tidr.kernels.accumulate import add3, load3
+from tidr.kernels.compiling import large
 from tidr.kernels.transport import emission, lights
 from tidr.kernels.transport.surface import corners
 from tidr.kernels.transport.tables import Tables
@@ -29,6 +30,7 @@ BELOW_ONE = 1.0 - 2.0**-24
 CHI_SQUARES = 36  # tests of this kind, at most
 
 
+@large
 @ti.kernel
 def sample_rows(
     kinds: ti.template(), n: ti.i32, x: A2, u: A2, entries: A2, values: A2, cdf: A1, texels: A2, alias: A1, faces: A2,
@@ -47,6 +49,7 @@ def sample_rows(
         out[i, 8], out[i, 12], out[i, 13], out[i, 14] = distance, pdf, delta, lights.chance_of(t, entry)
 
 
+@large
 @ti.kernel
 def emit_rows(
     kinds: ti.template(), n: ti.i32, u: A2, entries: A2, values: A2, cdf: A1, texels: A2, alias: A1, faces: A2,
@@ -64,6 +67,7 @@ def emit_rows(
         out[i, 14] = lights.chance_of(t, entry)
 
 
+@large
 @ti.kernel
 def far_rows(
     kinds: ti.template(), n: ti.i32, suns: ti.i32, d: A2, entries: A2, values: A2, cdf: A1, texels: A2, alias: A1,
@@ -78,6 +82,7 @@ def far_rows(
         out[i, 3] = lights.pdf_of_direction(kinds, t, load3(d, i), suns)
 
 
+@large
 @ti.kernel
 def hit_rows(n: ti.i32, hits: A2, entries: A2, values: A2, cdf: A1, texels: A2, alias: A1, faces: A2, positions: A2,
              out: A2):  # fmt: skip
@@ -96,6 +101,7 @@ def scatter_corners(faces: ti.template(), triangle, g, part: ti.template()):
         add3(part, faces[triangle, k], ti.Vector([g[k, 0], g[k, 1], g[k, 2]]), False)
 
 
+@large
 @ti.kernel
 def sample_back(
     kinds: ti.template(), n: ti.i32, way: A2, grad_out: A2, x: A2, u: A2, entries: A2, values: A2, cdf: A1,
@@ -121,6 +127,7 @@ def sample_back(
                 scatter_corners(faces, triangle, to_corners, corner_part)
 
 
+@large
 @ti.kernel
 def emit_back(
     kinds: ti.template(), n: ti.i32, way: A2, grad_out: A2, u: A2, entries: A2, values: A2, cdf: A1, texels: A2,
@@ -144,6 +151,7 @@ def emit_back(
                 scatter_corners(faces, triangle, to_corners, corner_part)
 
 
+@large
 @ti.kernel
 def far_back(
     kinds: ti.template(), n: ti.i32, suns: ti.i32, grad_out: A2, d: A2, entries: A2, values: A2, cdf: A1, texels: A2,

@@ -55,6 +55,25 @@ def open_box(seed=0) -> Scene:
     return scene
 
 
+def rim() -> Scene:
+    """A part of one face of a coarse smooth ball, on whose far side the normal turns from the camera."""
+    scene = open_box(2)
+    vertices, faces = icosphere(0)
+    scene.nodes.clear()
+    scene.add_node("ball", Node(Mesh(vertices, faces), ("red",)))
+    corners = np.asarray(vertices, np.float64)[faces[0]]
+    middle = corners.mean(0)
+    up, along = middle / np.linalg.norm(middle), corners[0] - middle
+    along /= np.linalg.norm(along)
+    beside, target = np.cross(up, along), middle + 0.15 * along
+    scene.lights["lamp"].position.set(middle + 2 * (0.07 * up + 0.95 * along + 0.3 * beside))
+    eye = target + 3 * (0.25 * up - 0.97 * along)
+    scene.cameras["front"] = Camera.look_at(eye, target, up=up, fov_y_degrees=1.1, width=12, height=12)
+    near, far = (eye - target) @ (target + np.array([[-0.1], [0.1]]) * along).T
+    assert near > 0 > far
+    return scene
+
+
 def metered(*lights_and_nodes, position=(0, 0, 0)) -> Scene:
     """A scene that an irradiance meter at `position`, facing up, looks at; pairs of names and members."""
     scene = Scene(Film(32, 32))

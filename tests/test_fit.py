@@ -197,6 +197,24 @@ def test_the_best_values_come_back_when_the_end_is_worse(f32):
     np.testing.assert_allclose(found, (0.8, 0.3, 0.2), atol=0.05)
 
 
+@pytest.mark.parametrize("anneal", [{}, {"sigma": 1e-4}], ids=["steady", "annealed"])
+def test_an_annealed_fit_ends_where_it_ends(f32, tmp_path, anneal):
+    """Losses of other pictures than the last are no reason to go back to the values of early steps."""
+    scene = toy_scene(colour=(0.2, 0.5, 0.6))
+    albedo = scene.parameters("paint.albedo")["paint.albedo"]
+
+    def ruin(step: int) -> None:
+        if step == 31:
+            albedo.set((0.0, 1.0, 1.0))
+
+    moves, soft = {"paint.albedo": ParameterSettings(lr=0.1, final_lr=0.01)}, {"type": "raster", "edges": "soft"}
+    settings = toy_settings(
+        tmp_path, start={}, losses={"mse": 1.0}, parameters=moves, renderer=soft, anneal=anneal, steps=36
+    )
+    fit_from_settings(scene, settings, watcher=Ear(ruin))
+    assert (np.abs(albedo.numpy() - (0.8, 0.3, 0.2)).max() < 0.15) == (not anneal)
+
+
 def test_early_stop(f32, tmp_path):
     settings = toy_settings(tmp_path, steps=400, patience=30, tolerance=0.5)
     ear = Ear()
@@ -310,3 +328,17 @@ def test_settings_are_checked(changes, words):
     values = {"views": "v.json", "parameters": {"a": ParameterSettings(lr=1)}} | changes
     with pytest.raises(SceneError, match=words.replace(".", r"\.")):
         checked(FitSettings(**values))
+
+
+@pytest.mark.parametrize(
+    ("path", "channels", "words"),
+    [
+        ("ball.vertices", (3,), r"ball\.vertices\.channels: is \[3\].* has 3.*0 to 2"),
+        ("ball.vertices", (), r"ball\.vertices\.channels: is \[\]"),
+        ("ball.rotation", (1,), r"ball\.rotation\.channels.*one length"),
+    ],
+)
+def test_channels_that_a_parameter_has_not_are_refused(f32, tmp_path, path, channels, words):
+    moves = {path: ParameterSettings(lr=0.1, channels=channels)}
+    with pytest.raises(SceneError, match=words):
+        fit_from_settings(toy_scene(), toy_settings(tmp_path, start={}, losses={"mse": 1.0}, parameters=moves))

@@ -133,6 +133,20 @@ def test_one_pulled_vertex_takes_its_surroundings_along(backend):
     assert spread(walk(LargeSteps(mesh, lr=0.1), mesh.vertices, gradient)) > 0.5
 
 
+def test_held_channels_stay_where_they_are(backend):
+    """To the last bit, however stiff the surface; the others move as if nothing had pulled at these."""
+    vertices, faces = icosphere(2)
+    pulls = np.random.default_rng(6).normal(size=(3, *vertices.shape))
+    free, held = Mesh(vertices, faces), Mesh(vertices, faces)
+    held.vertices.constraint = Constraint(channels=(1,))
+    start = held.vertices.numpy()
+    moved = walk(LargeSteps(held, lr=0.01, lam=1000.0), held.vertices, pulls)
+    expected = walk(LargeSteps(free, lr=0.01, lam=1000.0), free.vertices, pulls * [0, 1, 0])
+    assert (moved[:, [0, 2]] == start[:, [0, 2]]).all()
+    assert np.abs(moved[:, 1] - start[:, 1]).max() > 1e-5
+    np.testing.assert_allclose(moved[:, 1], expected[:, 1], rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("backend_name", ["f32", "vulkan"])
 def test_resume_is_exact(backend_name, request):
     request.getfixturevalue(backend_name)

@@ -140,6 +140,16 @@ def test_fresnel_terms_have_the_slopes_that_differences_measure(f64):
     assert (exact[total, 1:3] == 0).all()
 
 
+@pytest.mark.row(54)
+@pytest.mark.parametrize("eta", [1.5, 1 / 1.5])
+def test_reflectance_straight_on_and_its_slope(f64, eta):
+    """((eta - 1) / (eta + 1))^2 = .04 and 4 (eta - 1) / (eta + 1)^3, which is .128 for glass."""
+    found = fresnel_terms(np.ones(1), np.array([eta]))[0]
+    assert found[0] == pytest.approx(0.04, rel=1e-12)
+    assert found[2] == pytest.approx(4 * (eta - 1) / (eta + 1) ** 3, rel=1e-9)
+    assert found[2] == pytest.approx(0.128 if eta > 1 else -0.288, rel=1e-9)
+
+
 def test_fresnel_terms_are_bounded_and_finite_to_the_last_bit(f32):
     cosine, eta = np.meshgrid([0, 1e-20, 1e-7, 1e-3, 0.5, 1 - 1e-7, 1], [0.25, 0.999, 1 - 1e-7, 1, 1 + 1e-7, 1.5, 4])
     table = fresnel_terms(cosine.ravel(), eta.ravel())

@@ -65,6 +65,24 @@ def test_trajectory_equals_the_twin(kind, shape, backend):
     np.testing.assert_allclose(parameter.numpy(), expected, rtol=rtol, atol=rtol)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_held_channels_stay_and_have_no_part_in_the_step(kind, backend):
+    """The others move as they would alone, also by optimizers that look at whole rows, and within their limits."""
+    make, rng = KINDS[kind][0], np.random.default_rng(5)
+    start, gradients = rng.normal(size=(30, 4)), rng.normal(scale=(9, 1, 9, 1), size=(6, 30, 4))
+    whole = Parameter(start, Constraint(clamp=(-0.5, 0.5), channels=(1, 3)))
+    moving = Parameter(start[:, [1, 3]], Constraint(clamp=(-0.5, 0.5)))
+    first, second = make(whole), make(moving)
+    for gradient in gradients:
+        whole.set_grad(gradient)
+        moving.set_grad(gradient[:, [1, 3]])
+        first.step()
+        second.step()
+    assert (whole.numpy()[:, [0, 2]] == start[:, [0, 2]].astype(whole.numpy().dtype)).all()
+    np.testing.assert_allclose(whole.numpy()[:, [1, 3]], moving.numpy(), rtol=1e-6, atol=1e-7)
+    assert np.abs(moving.numpy() - np.clip(start[:, [1, 3]], -0.5, 0.5)).max() > 0.05
+
+
 @pytest.mark.row(170)
 def test_adam_finds_the_bottom_of_a_bowl(f32):
     parameter, goal = Parameter(np.full((5, 3), 3.0)), np.arange(15).reshape(5, 3) / 10

@@ -1,12 +1,18 @@
 """Fits by light transport: the values that they start from, and fits that were stopped and go on."""
 
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 
 import tidr
 from tidr.errors import SceneError
+from tidr.fitting import checkpoint
 from tidr.fitting.fit import fit_from_settings
 from tidr.fitting.settings import FitSettings, ParameterSettings
+from tidr.renderers.path import PathTracer
 
 from .path_scenes import open_box
 
@@ -16,14 +22,14 @@ RENDERERS = {
 }
 
 
-def settings_of(tmp_path, renderer: str, start, steps=6) -> FitSettings:
+def settings_of(tmp_path, renderer: str, start, steps=6, **changes) -> FitSettings:
     target = tmp_path / "front.npy"
     if not target.is_file():
         tidr.render(open_box(), renderer="path").save(target)
     fitted = {"red.albedo": ParameterSettings(lr=0.05, start=start)}
     return FitSettings(
         targets={"front": str(target)}, parameters=fitted, losses={"mse": 1.0}, renderer=RENDERERS[renderer],
-        steps=steps,
+        steps=steps, **changes,
     )  # fmt: skip
 
 
@@ -40,6 +46,41 @@ def test_three_steps_and_three_more_are_six(f32, tmp_path, renderer):
     assert np.abs(found[0] - [0.1, 0.2, 0.3]).max() > 0.01
 
 
+CHILD = """
+import sys
+from pathlib import Path
+import tidr
+from tests.test_path_fit import open_box, settings_of
+from tidr.fitting.fit import fit_from_settings
+tidr.init(arch="cpu", precision=32)
+folder = Path(sys.argv[1])
+fit_from_settings(open_box(), settings_of(folder, sys.argv[2], (0.1, 0.2, 0.3), 10**6, save_every=2), folder / "run")
+"""
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_a_killed_fit_goes_on_from_its_last_checkpoint(f32, tmp_path, renderer):
+    settings_of(tmp_path, renderer, (0.1, 0.2, 0.3))  # writes the target
+    run, command = tmp_path / "run", [sys.executable, "-c", CHILD, str(tmp_path), renderer]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        end = time.monotonic() + 300
+        while len(checkpoint.saved(run)) < 2 and time.monotonic() < end:
+            assert child.poll() is None, child.stderr.read().decode()
+            time.sleep(0.02)
+    finally:
+        child.kill()
+        child.wait()
+        child.stderr.close()
+    saved = checkpoint.load(run)
+    assert saved is not None
+    assert saved.step >= 2
+    settings = settings_of(tmp_path, renderer, (0.1, 0.2, 0.3), 10**6)
+    result = fit_from_settings(open_box(), settings, run, resume=True, steps=saved.step + 2)
+    assert len(result.losses) == saved.step + 2
+    assert np.isfinite(result.losses).all()
+
+
 @pytest.mark.parametrize(("start", "expected"), [((0.25,), [0.25] * 3), ((0.1, 0.2, 0.3), [0.1, 0.2, 0.3])])
 def test_a_fit_starts_from_the_values_given(f32, tmp_path, start, expected):
     scene = open_box()
@@ -51,3 +92,25 @@ def test_a_fit_starts_from_the_values_given(f32, tmp_path, start, expected):
 def test_a_start_of_another_size_or_not_finite_is_refused(f32, tmp_path, start):
     with pytest.raises(SceneError, match=r"fit\.parameters\.red\.albedo\.start"):
         fit_from_settings(open_box(), settings_of(tmp_path, "path", start), tmp_path / "run")
+
+
+@pytest.mark.row(187)
+def test_a_lamp_is_found_by_the_light_it_throws(f32):
+    """T10: place and intensity of a point light, one unit off at first, within 2 %."""
+    scene = open_box()
+    lamp = scene.lights["lamp"]
+    arrays = [lamp.position, lamp.intensity]
+    truth = [array.numpy() for array in arrays]
+    target = tidr.render(scene, renderer=PathTracer(samples=512, max_depth=3, seed=99)).rgb.numpy()
+    lamp.position.set(truth[0] + np.array([0.6, 0.6, 0.53]))
+    lamp.intensity.set([8.0, 8.0, 8.0])
+    optimizers = [tidr.Adam(lamp.position, 0.08), tidr.Adam(lamp.intensity, 0.2)]
+    for step in range(80):
+        with tidr.Tape() as tape:
+            image = tidr.render(scene, renderer=PathTracer(samples=16, max_depth=3, seed=step))
+            tape.add(tidr.losses.mse(image.rgb, target))
+        for optimizer, rate in zip(optimizers, (0.08, 0.2), strict=True):
+            optimizer.lr = rate * 0.03 ** (step / 80)
+            optimizer.step()
+    for array, right in zip(arrays, truth, strict=True):
+        assert np.linalg.norm(array.numpy() - right) <= 0.02 * np.linalg.norm(right)

@@ -5,7 +5,7 @@ import pytest
 
 import tidr
 from tests.gradients import directional_check, tape_gradients, weighted
-from tests.path_scenes import disc, furnace, metered, open_box, quad
+from tests.path_scenes import disc, furnace, metered, open_box, quad, rim
 from tidr.fitting.tape import Tape
 from tidr.renderers.path import PathTracer
 from tidr.scene.camera import Camera
@@ -101,13 +101,13 @@ def test_materials_have_exact_gradients(f64, name):
 
 
 @pytest.mark.row(154)
-@pytest.mark.parametrize("shading", ["flat", "smooth"])
+@pytest.mark.parametrize("shading", ["flat", "smooth", "rim"])
 def test_geometry_and_camera_under_a_point_light_have_exact_gradients(f64, shading):
     """No path but the camera's ray and the light's matters: no silhouettes and shadows move within the picture."""
-    scene = open_box(2)
+    scene = rim() if shading == "rim" else open_box(2)
     for node in scene.nodes.values():
-        node.mesh.shading = shading
-    patterns = ["floor.vertices", "wall.vertices", "wall.rotation", "lamp.position", "front.*"]
+        node.mesh.shading = "flat" if shading == "flat" else "smooth"
+    patterns = ["*.vertices", "*.rotation", "lamp.position", "front.*"]
     check(scene, patterns, PathTracer(**(NO_ROULETTE | {"max_depth": 2})), f64)
 
 
@@ -175,3 +175,16 @@ def test_the_colour_of_a_wall_is_found(f32):
             held = tidr.buffer.allocations
     assert tidr.buffer.allocations == held
     assert np.abs(wall.numpy() - [0.57, 0.043, 0.044]).max() < 1e-3
+
+
+@pytest.mark.row(36, 39)
+def test_deeper_paths_take_no_more_memory_for_a_gradient(f32):
+    """Room that is made anew is counted; a path of 4000 vertices needs none that one of four did not."""
+    scene = furnace(0.99)
+    albedo, made = [scene["wall"].sources["albedo"]], []
+    for depth in (4, 4, 4000):
+        settings = PathTracer(samples=4, max_depth=depth, roulette_depth=depth)
+        gradient = tape_gradients(loss_of(scene, settings, 4), albedo)[0]
+        made.append((tidr.buffer.allocations, np.abs(gradient).max()))
+    assert made[2][0] == made[1][0]
+    assert made[2][1] > 10 * made[1][1]  # so deep did they go

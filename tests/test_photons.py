@@ -225,7 +225,7 @@ def test_bad_settings_are_named(given):
         PhotonMapper(**given)
 
 
-def test_media_meet_one_error_that_names_the_node(f64):
+def test_a_medium_that_shines_meets_one_error_that_names_the_node(f64):
     scene = stage(bulb=1.0)
     scene.add_node("smoke", Node(Volume(np.ones((2, 2, 2)))))
     with pytest.raises(SceneError, match="smoke"):

@@ -238,6 +238,7 @@ def test_a_hit_lies_on_the_triangle_and_on_the_ray(f64):
     assert (t > 0).all()
 
 
+@pytest.mark.row(54)
 def test_snell(backend):
     """Angles, the same from within, and d theta_t / d eta = -tan theta_t / eta for eta = n_t / n_i: -.356348 rad."""
     ior, angle = 1.5, np.pi / 4
@@ -255,6 +256,7 @@ def test_snell(backend):
     assert slope == pytest.approx(-0.356348, abs=1e-6 if backend.precision == 64 else 1e-5)
 
 
+@pytest.mark.row(54)
 def test_the_spot_of_a_plano_convex_lens(f64):
     """Rays along the axis, at height y, leave glass by a sphere of radius R: x(z) = y (1 - z (ior - 1) / R), dx/d ior =
     -y z / R, both within 1 % near the axis."""

@@ -10,6 +10,7 @@ from tidr.array import Array
 from tidr.buffer import Buffer
 from tidr.fitting.tape import Operation, needs, run
 from tidr.kernels import accumulate
+from tidr.kernels.compiling import large
 from tidr.kernels.transport import materials as kernels
 from tidr.kernels.transport import normal_map, slots
 from tidr.kernels.transport.tables import Tables
@@ -35,6 +36,7 @@ def vector(array: ti.template(), i, count: ti.template()):
 VALUES, LIGHT, BUMPS = range(3)
 
 
+@large
 @ti.kernel
 def look(
     which: ti.template(), mask: ti.template(), side: float, n: ti.i32, material: A1, uvs: A2, colors: A2, normals: A2,
@@ -96,6 +98,7 @@ def point_adjoint(
         grad_colors[i, k] = grad_colors[i, k] + to_color[k]
 
 
+@large
 @ti.kernel
 def look_adjoint(
     which: ti.template(), mask: ti.template(), chunks: ti.i32, rows: ti.i32, n: ti.i32, material: A1, uvs: A2,
@@ -313,6 +316,7 @@ def test_a_normal_map_bends_along_growing_u_and_v(f64, mirrored):
         np.testing.assert_allclose(points.look(scene).numpy()[0, NORMAL:], expected, atol=1e-12)
 
 
+@large
 @ti.kernel
 def tangents(edges: A2, out: A2):
     """edges [n, 10]: e1, e2, d1, d2; out [n, 14]: tangent, side, and the gradients to the edges of its sum."""

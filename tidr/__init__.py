@@ -64,6 +64,7 @@ _NAMES = {
     "PointRenderer": "renderers.points",
     "PathTracer": "renderers.path",
     "PhotonMapper": "renderers.photons",
+    "LightTracer": "renderers.light_tracing",
     "PhotonMap": "renderers.photon_map",
     "AnchorRenderer": "renderers.implicit_anchors",
     "Anchors": "renderers.implicit_anchors",

@@ -18,7 +18,8 @@ class Constraint:
     """What a parameter's value is kept to after every optimizer step.
 
     clamp: (low, high) per entry; unit: rows have length 1 (quaternions, directions); positive: at least 1e-6; simplex:
-    rows are non-negative and sum to 1; fixed: never changed.
+    rows are non-negative and sum to 1; fixed: never changed; channels: only these entries of every row change (None:
+    all).
     """
 
     clamp: tuple[float, float] | None = None
@@ -26,6 +27,11 @@ class Constraint:
     positive: bool = False
     simplex: bool = False
     fixed: bool = False
+    channels: tuple[int, ...] | None = None
+
+    def held(self, channels: int) -> list[int]:
+        """Which of a row's `channels` entries never change."""
+        return [] if self.channels is None else [c for c in range(channels) if c not in self.channels]
 
 
 FREE = Constraint()

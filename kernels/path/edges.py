@@ -1,17 +1,18 @@
 """Edges of a scene's triangles as a path's vertex or a sensor sees them, how one is drawn, and light along drawn rays.
 
 `edges` int [E, COLUMNS]: two vertices, the corner across in either face (-1: a border), a face, and how radiance may
-jump across where both faces are seen (SMOOTH, CREASE: where they are not in one plane, SEAM: always). An edge occludes
-what is behind where its faces lie on one side of the plane through it and the eye. `cdf` [E + 1].
+jump across where both faces are seen (CREASE: where they are not in one plane, SEAM: always, SMOOTH: a little, by each
+face's own shadow, the more they differ). An edge occludes what is behind where its faces lie on one side of the plane
+through it and the eye. `cdf` [E + 1].
 """
 
 import taichi as ti
 
 from .. import bvh, rng
 from ..accumulate import load3
-from ..transport import materials
+from ..compiling import large
+from ..transport import hit, materials
 from ..transport.tables import Tables
-from . import hit
 from .trace import follow
 
 A1 = ti.types.ndarray(ndim=1)
@@ -54,17 +55,18 @@ def outline(positions: ti.template(), edges: ti.template(), edge, a, across):
 
 
 @ti.func
-def folded(positions: ti.template(), edges: ti.template(), edge, a, e):
-    """1 unless the two faces lie in one plane, side by side."""
-    found = 1
+def fold(positions: ti.template(), edges: ti.template(), edge, a, e):
+    """Sine of the angle by which one face goes on in another direction than the other; 1 from a right angle on."""
+    found = 1.0
     if edges[edge, RIGHT] >= 0:
         left, right = (
             e.cross(load3(positions, edges[edge, LEFT]) - a),
             e.cross(load3(positions, edges[edge, RIGHT]) - a),
         )
-        bend = left.cross(right).norm()
-        if left.dot(right) < 0.0 and bend <= ti.static(FLAT * bvh.epsilon()) * left.norm() * right.norm():
-            found = 0
+        if left.dot(right) < 0.0:
+            found = left.cross(right).norm() / ti.max(left.norm() * right.norm(), 1e-30)
+            if found <= ti.static(FLAT * bvh.epsilon()):
+                found = 0.0
     return found
 
 
@@ -116,9 +118,12 @@ def weigh(count: ti.i32, positions: A2, edges: A2I, cdf: A1):
     """cdf[edge + 1] = the root of the length of every edge that may occlude: the long ones are seldom the near ones."""
     for edge in range(count):
         a, b = ends(positions, edges, edge)
-        cdf[edge + 1] = ti.sqrt((b - a).norm()) * folded(positions, edges, edge, a, b - a)
+        cdf[edge + 1] = 0.0
+        if fold(positions, edges, edge, a, b - a) > 0.0:
+            cdf[edge + 1] = ti.sqrt((b - a).norm())
 
 
+@large
 @ti.kernel
 def arrive(
     mask: ti.template(), light_kinds: ti.template(), count: ti.i32, roulette_depth: ti.i32, red: float,
@@ -141,7 +146,7 @@ def arrive(
             o = ti.Vector([rays[index, 0], rays[index, 1], rays[index, 2]])
             d = ti.Vector([rays[index, 3], rays[index, 4], rays[index, 5]])
             key = rng.mix(ti.cast(wholes[index, RAY_KEY], ti.u32), 0)
-            light, met = follow(mask, light_kinds, t, o, d, key, wholes[index, RAY_DEPTH], roulette_depth)
+            light, met = follow(mask, light_kinds, t, o, d, key, wholes[index, RAY_DEPTH], roulette_depth, 0)
             light += (1.0 - met) * ti.Vector([red, green, blue])
         for c in ti.static(range(3)):
             out[index, c] = light[c]

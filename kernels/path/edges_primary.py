@@ -11,8 +11,9 @@ import taichi as ti
 
 from .. import bvh, rng
 from ..accumulate import TASK, add3, load3
+from ..compiling import large
 from ..transport import materials, sensor
-from .edges import CREASE, HEAD, JUMP, SEAM, TAIL, ends, folded, outline, pick, put_ray
+from .edges import CREASE, HEAD, JUMP, SEAM, TAIL, ends, fold, outline, pick, put_ray
 
 A1 = ti.types.ndarray(ndim=1)
 A1I = ti.types.ndarray(dtype=ti.i32, ndim=1)
@@ -69,12 +70,12 @@ def on_film(sensors: ti.template(), table: ti.template(), view, a, b, u3, u4, wi
 
 @ti.func
 def jumps(positions: ti.template(), edges: ti.template(), edge, a, e, d):
-    """1 where the radiance along the ray d may jump at the edge."""
-    found = 0
-    if outline(positions, edges, edge, a, d.cross(e)) != 0 or edges[edge, JUMP] == SEAM:
-        found = 1
-    elif edges[edge, JUMP] == CREASE:
-        found = folded(positions, edges, edge, a, e)
+    """By how much, 0 to 1, the radiance along the ray d may jump at the edge."""
+    found = 1.0
+    if outline(positions, edges, edge, a, d.cross(e)) == 0 and edges[edge, JUMP] != SEAM:
+        found = fold(positions, edges, edge, a, e)
+        if edges[edge, JUMP] == CREASE and found > 0.0:
+            found = 1.0
     return found
 
 
@@ -83,7 +84,7 @@ def weigh_on_film(
     sensors: ti.template(), film: ti.template(), table: A2, view: ti.i32, width: ti.i32, height: ti.i32, count: ti.i32,
     positions: A2, edges: A2I, cdf: A1,
 ):  # fmt: skip
-    """cdf[edge + 1] = the length of the edge on the film of a view, in pixels; 0 where nothing may jump there."""
+    """cdf[edge + 1] = the length of the edge on the film of a view, in pixels, times how much may jump there."""
     for edge in range(count):
         a, b = ends(positions, edges, edge)
         first, last, _s, _f, _l, _d = on_film(
@@ -97,6 +98,7 @@ def weigh_on_film(
         cdf[edge + 1] = length
 
 
+@large
 @ti.kernel
 def sample_on_film(
     mask: ti.template(), sensors: ti.template(), film: ti.template(), table: A2, view: ti.i32, width: ti.i32,
@@ -122,7 +124,7 @@ def sample_on_film(
             if ti.cast(table[view, sensor.KIND], ti.i32) != sensor.ORTHOGRAPHIC:  # evenly on film, not in space
                 share = share * depths[0] / (depths[1] * (1.0 - share) + depths[0] * share)
             along = shares[0] + share * (shares[1] - shares[0])
-            if jumps(positions, edges, edge, a, b - a, d) == 1:
+            if jumps(positions, edges, edge, a, b - a, d) > 0.0:
                 live = 1
                 if ti.static(not mask >> materials.OPACITIES & 1):
                     reach = (a + along * (b - a) - o).norm() * NEARLY

@@ -4,9 +4,10 @@ import taichi as ti
 
 from .. import rng
 from ..accumulate import TASK
+from ..compiling import large
 from ..transport import medium
 from ..transport.tables import Tables
-from .medium_adjoint import SHARE, SUM, VERTICES, WAY, WHICH, X
+from .medium_adjoint import SHARE, SUM, USUAL, VERTICES, WAY, WHICH, X
 from .trace import walk
 
 A1 = ti.types.ndarray(ndim=1)
@@ -21,6 +22,7 @@ def three(picks: ti.template(), row, column):
     return ti.Vector([picks[row, column], picks[row, column + 1], picks[row, column + 2]])
 
 
+@large
 @ti.kernel
 def scatter_again(
     mask: ti.template(), light_kinds: ti.template(), first: ti.i32, rows: ti.i32, samples: ti.i32, seed: ti.i32,
@@ -42,8 +44,9 @@ def scatter_again(
             light, _met = walk(
                 mask, light_kinds, t, three(picks, row, column + X), three(picks, row, column + WAY), key,
                 ti.cast(picks[row, column + VERTICES], ti.i32), ti.cast(picks[row, column + WHICH], ti.i32), max_depth,
-                roulette_depth,
+                roulette_depth, 0,
             )  # fmt: skip
+            light -= three(picks, row, column + USUAL)
             picks[row, column + SUM] *= three(picks, row, column + SHARE).dot(light)
 
 
@@ -58,6 +61,7 @@ def settle(
     medium.density_scatter(mask, t, part, copy * media_values.shape[0], which, x, g, atomic)
 
 
+@large
 @ti.kernel
 def settle_chunks(
     mask: ti.template(), block: ti.template(), chunks: ti.i32, rows: ti.i32, media: A2, media_places: A2,
@@ -74,6 +78,7 @@ def settle_chunks(
             settle(mask, False, media, media_places, media_values, picks, row, column, part, copy)
 
 
+@large
 @ti.kernel
 def settle_each(
     mask: ti.template(), rows: ti.i32, media: A2, media_places: A2, media_values: A2, column: ti.i32, picks: A2,

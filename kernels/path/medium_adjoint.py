@@ -3,15 +3,21 @@
 Where a ray looks for changes of density, and how often a flight that passed a place is heeded, says medium.py. One of
 the places that a path passed is picked by weighted reservoir sampling (Chao 1982), to be walked on from once the path
 has been replayed: for all PICK numbers of it see `consider`.
+
+What a flight brings is compared with USUAL, the mean of what other paths of the pixel bring: a flight's end is likelier
+or less likely by just as much as all others together, so that whatever is taken off everywhere costs nothing on average
+(Williams 1992, the baseline of REINFORCE), and in fog nearly all that is brought is noise otherwise.
 """
 
 import taichi as ti
 
 from .. import rng
+from ..accumulate import load3
 from ..transport import medium
 from .vertex import FLIGHT, HEED
 
-X, WAY, SHARE, SUM, WHICH, VERTICES, PICK = 0, 3, 6, 9, 10, 11, 12
+X, WAY, SHARE, SUM, WHICH, VERTICES, USUAL, PICK = 0, 3, 6, 9, 10, 11, 12, 15
+OTHERS = 16  # paths of the pixel that are asked for what is usual
 
 
 @ti.func
@@ -22,6 +28,18 @@ def pass_through(mask: ti.template(), t: ti.template(), o, d, reach, shadow, key
     if ti.static(mask >> medium.LEARNS & 1):
         which, at, length = medium.spot(t, o, d, far, rng.mix(key, base + HEED + shadow))
     return through, met, far, which, o + at * d, length
+
+
+@ti.func
+def usual(paths: ti.template(), index, samples, weight):
+    """The mean radiance along other paths of the pixel of path `index`, from what `trace` wrote; 0 if there are none.
+
+    The path beside it is left out as well: mirrored samples share their random numbers with it."""
+    first, count, total = index // samples * samples, ti.min(samples - 2, OTHERS), ti.Vector([0.0, 0.0, 0.0])
+    after = (index - first) // 2 * 2 + 2
+    for k in range(count):
+        total += load3(paths, first + (after + k) % samples)
+    return total / (ti.max(count, 1) * ti.max(weight, 1e-30))
 
 
 @ti.func
@@ -46,7 +64,7 @@ def deposit(
 @ti.func
 def consider(s: ti.template(), first: ti.template(), which, x, way, worth, vertices, u):
     """Maybe make this the picked place: the gradient of its density is SUM SHARE . (light scattered at x against
-    `way`), SUM being that of all weights; worth [3]: what SHARE would be if it were the only place."""
+    `way` - USUAL), SUM being that of all weights; worth [3]: what SHARE would be if it were the only place."""
     weight = ti.abs(worth).max()
     if weight > 0.0:
         s[first + SUM] += weight

@@ -7,12 +7,16 @@ import taichi as ti
 
 from .. import rng
 from ..accumulate import TASK, load3
+from ..compiling import large
 from ..transport import sensor
+from ..transport.mesh_adjoint import Parts
 from ..transport.tables import Tables
-from .mesh_adjoint import Parts
-from .replay import ALIVE, REALS, SENSOR, WHOLES, embark, first_hit_adjoint, reals_of, step
-from .trace import start
-from .vertex import FILM, LENS
+from .medium_adjoint import USUAL, usual
+from .replay import step
+from .state import ALIVE, REALS, SENSOR, WHOLES, embark, fetch, put_aside, reals_of
+from .trace import film_place, sample_key, start
+from .vertex import LENS
+from .vertex_adjoint import first_hit_adjoint
 
 A1 = ti.types.ndarray(ndim=1)
 A1I = ti.types.ndarray(dtype=ti.i32, ndim=1)
@@ -39,13 +43,13 @@ def keep_slope(wants: ti.template(), paths: ti.template(), index, to_origin, to_
 @ti.func
 def camera_adjoint(
     sensors: ti.template(), film: ti.template(), table: ti.template(), to_table: ti.template(), copies, turn, spot,
-    width, height, key, to_origin, to_direction, to_weight, atomic: ti.template(),
+    width, height, key, mirrored, to_origin, to_direction, to_weight, atomic: ti.template(),
 ):  # fmt: skip
     """From the gradients of a sample's ray to the sensor's row; `turn` chooses the copy."""
     view = spot // (width * height)
     pixel = spot - view * width * height
     row = pixel // width
-    x, y = sensor.film_point(film, pixel - row * width, row, rng.draw(key, FILM), rng.draw(key, FILM + 1))
+    x, y = film_place(film, pixel - row * width, row, key, mirrored)
     found = sensor.primary_ray_adjoint(
         sensors, table, view, x, y, rng.draw(key, LENS), rng.draw(key, LENS + 1), to_origin, to_direction, 0.0,
         to_weight,
@@ -54,6 +58,7 @@ def camera_adjoint(
     sensor.add_row(to_table, slot, found, atomic)
 
 
+@large
 @ti.kernel
 def replay(
     mask: ti.template(), light_kinds: ti.template(), sensors: ti.template(), film: ti.template(), wants: ti.template(),
@@ -88,11 +93,15 @@ def replay(
             spot = first + local
             g = load3(grad, spot) / samples
             for sample in range(samples):
-                key = rng.key(seed, spot, sample)
-                origin, direction, weight = start(sensors, film, table, spot, width, height, key)
+                key, mirrored = sample_key(sensors, seed, spot, sample)
+                origin, direction, weight = start(sensors, film, table, spot, width, height, key, mirrored)
                 light = brought(paths, local * samples + sample, weight)
                 s, k = ti.Vector.zero(float, ti.static(reals_of(mask))), ti.Vector.zero(ti.i32, WHOLES)
-                embark(origin, direction, light, s, k)
+                embark(origin, direction, light, mirrored, s, k)
+                if ti.static(reals_of(mask) > REALS):
+                    expected = usual(paths, local * samples + sample, samples, weight)
+                    for c in ti.static(range(3)):
+                        s[REALS + USUAL + c] = expected[c]
                 while k[ALIVE] == 1:
                     step(
                         mask, light_kinds, wants, False, t, parts, copy, key, max_depth, roulette_depth, weight * g,
@@ -105,8 +114,8 @@ def replay(
                     keep_slope(wants, paths, local * samples + sample, to_origin, to_direction)
                     if ti.static(wants & SENSOR):
                         camera_adjoint(
-                            sensors, film, table, to_table, chunks, copy, spot, width, height, key, to_origin,
-                            to_direction, g.dot(light), False,
+                            sensors, film, table, to_table, chunks, copy, spot, width, height, key, mirrored,
+                            to_origin, to_direction, g.dot(light), False,
                         )  # fmt: skip
 
 
@@ -120,18 +129,20 @@ def begin(
 ):  # fmt: skip
     for index in range(rows):
         local = index // samples
-        key = rng.key(seed, first + local, index - local * samples)
-        origin, direction, weight = start(sensors, film, table, first + local, width, height, key)
+        key, mirrored = sample_key(sensors, seed, first + local, index - local * samples)
+        origin, direction, weight = start(sensors, film, table, first + local, width, height, key, mirrored)
         s, k = ti.Vector.zero(float, REALS), ti.Vector.zero(ti.i32, WHOLES)
-        embark(origin, direction, brought(paths, index, weight), s, k)
-        for c in ti.static(range(REALS)):
-            reals[index, c] = s[c]
+        embark(origin, direction, brought(paths, index, weight), mirrored, s, k)
+        put_aside(0, reals, wholes, index, s, k)
         for c in range(REALS, reals.shape[1]):
             reals[index, c] = 0.0
-        for c in ti.static(range(WHOLES)):
-            wholes[index, c] = k[c]
+        if reals.shape[1] > REALS:
+            expected = usual(paths, index, samples, weight)
+            for c in ti.static(range(3)):
+                reals[index, REALS + USUAL + c] = expected[c]
 
 
+@large
 @ti.kernel
 def advance(
     mask: ti.template(), light_kinds: ti.template(), sensors: ti.template(), film: ti.template(), wants: ti.template(),
@@ -156,25 +167,15 @@ def advance(
             )
             local = index // samples
             spot = first + local
-            key = rng.key(seed, spot, index - local * samples)
-            _origin, _direction, weight = start(sensors, film, table, spot, width, height, key)
+            key, mirrored = sample_key(sensors, seed, spot, index - local * samples)
+            _origin, _direction, weight = start(sensors, film, table, spot, width, height, key, mirrored)
             s, k = ti.Vector.zero(float, ti.static(reals_of(mask))), ti.Vector.zero(ti.i32, WHOLES)
-            for c in ti.static(range(REALS)):
-                s[c] = reals[index, c]
-            for c in ti.static(range(REALS, reals_of(mask))):
-                s[c] = reals[index, c]
-            for c in ti.static(range(WHOLES)):
-                k[c] = wholes[index, c]
+            fetch(mask, reals, wholes, index, s, k)
             step(
                 mask, light_kinds, wants, True, t, parts, 0, key, max_depth, roulette_depth,
                 weight / samples * load3(grad, spot), s, k,
             )  # fmt: skip
-            for c in ti.static(range(REALS)):
-                reals[index, c] = s[c]
-            for c in ti.static(range(REALS, reals_of(mask))):
-                reals[index, c] = s[c]
-            for c in ti.static(range(WHOLES)):
-                wholes[index, c] = k[c]
+            put_aside(mask, reals, wholes, index, s, k)
             going += k[ALIVE]
     return going
 
@@ -198,18 +199,15 @@ def end(
         parts = ti.static(Parts(none, none, none, to_positions, none, none, none))
         local = index // samples
         spot = first + local
-        key = rng.key(seed, spot, index - local * samples)
-        origin, direction, weight = start(sensors, film, table, spot, width, height, key)
+        key, mirrored = sample_key(sensors, seed, spot, index - local * samples)
+        origin, direction, weight = start(sensors, film, table, spot, width, height, key, mirrored)
         s, k = ti.Vector.zero(float, REALS), ti.Vector.zero(ti.i32, WHOLES)
-        for c in ti.static(range(REALS)):
-            s[c] = reals[index, c]
-        for c in ti.static(range(WHOLES)):
-            k[c] = wholes[index, c]
+        fetch(0, reals, wholes, index, s, k)
         to_origin, to_direction = first_hit_adjoint(wants, True, t, parts, 0, origin, direction, s, k)
         keep_slope(wants, paths, index, to_origin, to_direction)
         if ti.static(wants & SENSOR):
             to_weight = load3(grad, spot).dot(brought(paths, index, weight)) / samples
             camera_adjoint(
-                sensors, film, table, to_table, copies, index, spot, width, height, key, to_origin, to_direction,
-                to_weight, True,
+                sensors, film, table, to_table, copies, index, spot, width, height, key, mirrored, to_origin,
+                to_direction, to_weight, True,
             )  # fmt: skip

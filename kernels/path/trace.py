@@ -6,6 +6,7 @@ Kajiya 1986; Veach 1997 (power heuristic, Russian roulette). The gradient (repla
 import taichi as ti
 
 from .. import bvh, rng
+from ..compiling import large
 from ..transport import lights, materials, medium, sensor, surface
 from ..transport.slots import PARAMS, PHASE
 from ..transport.tables import Tables
@@ -15,7 +16,6 @@ from .vertex import (
     FILM,
     FLIGHT,
     LENS,
-    OPACITY,
     PASSES,
     glow,
     leave,
@@ -24,6 +24,7 @@ from .vertex import (
     power,
     scatterer,
     shining,
+    stopped,
 )
 
 A1 = ti.types.ndarray(ndim=1)
@@ -34,13 +35,32 @@ STOPPED = 2  # in place of `delta`: the path has ended
 
 
 @ti.func
-def start(sensors: ti.template(), film: ti.template(), table: ti.template(), place, width, height, key):
+def sample_key(sensors: ti.template(), seed, place, sample):
+    """(what a sample's random numbers start from, 1 if it mirrors the sample before, which has the same ones)."""
+    number, mirrored = sample, 0
+    if ti.static(sensors >> sensor.PAIRED & 1):
+        number = sample // 2
+        mirrored = sample - 2 * number
+    return rng.key(seed, place, number), mirrored
+
+
+@ti.func
+def film_place(film: ti.template(), column, row, key, mirrored):
+    """x, y of a sample's film point."""
+    x, y = sensor.film_point(film, column, row, rng.draw(key, FILM), rng.draw(key, FILM + 1))
+    if mirrored == 1:
+        x, y = 2.0 * column + 1.0 - x, 2.0 * row + 1.0 - y
+    return x, y
+
+
+@ti.func
+def start(sensors: ti.template(), film: ti.template(), table: ti.template(), place, width, height, key, mirrored):
     """(origin, direction, weight) of the ray of a sample of pixel `place`, counted over all views in scan order."""
     view = place // (width * height)
     pixel = place - view * width * height
     row = pixel // width
     column = pixel - row * width
-    x, y = sensor.film_point(film, column, row, rng.draw(key, FILM), rng.draw(key, FILM + 1))
+    x, y = film_place(film, column, row, key, mirrored)
     origin, direction, _cosine, weight = sensor.primary_ray(
         sensors, table, view, x, y, rng.draw(key, LENS), rng.draw(key, LENS + 1)
     )
@@ -49,30 +69,78 @@ def start(sensors: ti.template(), film: ti.template(), table: ti.template(), pla
 
 @ti.func
 def follow(
-    mask: ti.template(), light_kinds: ti.template(), t: ti.template(), origin, direction, key, max_depth, roulette_depth
-):
+    mask: ti.template(), light_kinds: ti.template(), t: ti.template(), origin, direction, key, max_depth,
+    roulette_depth, mirrored,
+):  # fmt: skip
     """(radiance [3] that arrives along the path, 1 if the ray met anything)."""
-    return walk(mask, light_kinds, t, origin, direction, key, 0, -1, max_depth, roulette_depth)
+    return walk(mask, light_kinds, t, origin, direction, key, 0, -1, max_depth, roulette_depth, mirrored)
+
+
+@ti.func
+def at_surface(mask: ti.template(), t: ti.template(), triangle, u, v, d, distance, pdf, delta, goes_on, key, base):
+    """A hit: (1 where the path stops, what shines, place, kind, p, normal, normal of the face); the last four only
+    where the path, if it stops, goes on from there."""
+    light, n, kind, p, turned = ti.Vector([0.0, 0.0, 0.0]), 0.0 * d, 0, ti.Vector.zero(float, PARAMS), 1.0
+    x, e1, e2, uv, color = place(mask, t, triangle, u, v)
+    cross = e1.cross(e2)
+    _solid, stops = stopped(mask, t, triangle, uv, key, base)
+    if stops == 1:
+        radiance, weight = glow(mask, t, triangle, uv, color, d, distance, cross, pdf, delta)
+        light += weight * radiance
+        if goes_on:
+            _row, _slope, kind, p, n, _own, turned = scatterer(mask, t, triangle, u, v, uv, color, e1, e2, d, key, base)
+    return stops, light, x, kind, p, n, turned * cross
+
+
+@ti.func
+def from_afar(light_kinds: ti.template(), t: ti.template(), d, pdf, delta):
+    """What shines along the direction d of density pdf from behind everything."""
+    weight = 1.0
+    if delta == 0:
+        weight = power(pdf, lights.pdf_of_direction(light_kinds, t, d, 0))
+    return weight * lights.environment_radiance(light_kinds, t, d, delta)
+
+
+@ti.func
+def scatter(
+    mask: ti.template(), light_kinds: ti.template(), t: ti.template(), kind, p: ti.template(), x, n, outward, d, beta,
+    eta, depth, roulette_depth, mirrored, key, base,
+):  # fmt: skip
+    """The two rays from a vertex: (1 if there is one to a light, what it would bring, origin, direction, length), and
+    as `leave` says (1 if the path goes on, origin, direction, throughput, pdf, delta, eta)."""
+    tangent, bitangent = surface.frame(n)
+    wi = surface.to_local(tangent, bitangent, n, -d)
+    looking, _entry, other, b1, b2, way, far, value, f, share, _wo = look(
+        mask, light_kinds, t, x, outward, n, wi, kind, p, key, base
+    )
+    pending = ti.Vector([0.0, 0.0, 0.0])
+    if looking == 1:
+        pending = beta * f * value * shining(mask, t, other, b1, b2) * share
+        if pending.max() <= 0.0:
+            looking = 0
+    going, next_o, next_d, after, _share, pdf, delta, index, _wo2 = leave(
+        mask, x, outward, n, wi, kind, p, beta, eta, depth, roulette_depth, mirrored, key, base
+    )
+    if going == 0:
+        delta = STOPPED
+    near = bvh.offset_origin(x, outward, way)
+    return looking, pending, near, way, far, going, next_o, next_d, after, pdf, delta, index
 
 
 @ti.func
 def walk(
     mask: ti.template(), light_kinds: ti.template(), t: ti.template(), origin, direction, key, vertices, within,
-    max_depth, roulette_depth,
+    max_depth, roulette_depth, mirrored,
 ):  # fmt: skip
     """As `follow` for a path that has passed so many vertices; within >= 0: its ray is scattered by that medium, at the
-    origin."""
+    origin. mirrored: 1 for the opposite direction where it first scatters but at a mirror or clear boundary."""
     zero = ti.Vector([0.0, 0.0, 0.0])
-    o, d, reach = origin, direction, FAR
+    o, d, reach = origin, direction, ti.select(within >= 0, 0.0, FAR)
     light, beta = zero, ti.Vector([1.0, 1.0, 1.0])
-    depth, passes, covered = vertices, 0, 0
-    inside = within
-    if inside >= 0:
-        reach = 0.0
+    depth, passes, covered, inside, turning = vertices, 0, 0, within, mirrored
     pdf, delta, eta = 0.0, 1, 1.0  # of the path's direction; delta: no light was sampled for it
     # A ray to a light comes between two of the path, whose next one waits meanwhile: one loop follows both kinds.
-    shadow, pending, next_o, next_d = 0, light, o, d
-    alive = 1
+    shadow, pending, next_o, next_d, alive = 0, light, o, d, 1
     while alive == 1:
         base = DIMENSIONS * (1 + depth + passes)
         triangle, distance, u, v = bvh.meet(o, d, reach, shadow == 1, t.nodes, t.leaves)
@@ -90,63 +158,42 @@ def walk(
             if triangle < 0:
                 light += pending
             shadow, o, d, reach = 0, next_o, next_d, FAR
-            if delta == STOPPED:
-                alive = 0
+            alive = ti.cast(delta != STOPPED, ti.i32)
         elif inside >= 0:
             if ti.static(mask >> PHASE & 1):
                 if reach == 0.0:
                     reach, distance = FAR, 0.0
                 x, n, outward, kind = o + distance * d, -d, -d, PHASE
                 p = medium.gather(t, inside, x)
-                covered, inside, alive = 1, -1, 0
-                depth += 1
-                if depth < max_depth:
-                    scatters = 1
+                scatters, inside = 1, -1
         elif triangle < 0:
             alive = 0
-            weight = 1.0
-            if delta == 0:
-                weight = power(pdf, lights.pdf_of_direction(light_kinds, t, d, 0))
-            light += weight * beta * lights.environment_radiance(light_kinds, t, d, delta)
+            light += beta * from_afar(light_kinds, t, d, pdf, delta)
         else:
-            alive = 0
-            x, e1, e2, uv, color = place(mask, t, triangle, u, v)
-            cross = e1.cross(e2)
-            if rng.draw(key, base + OPACITY) >= materials.opacity(mask, t.faces[triangle, 9], uv, 0.0, t):
-                if passes < PASSES:
-                    passes, delta, alive = passes + 1, 1, 1
-                    o = bvh.offset_origin(x, cross, d)
-            else:
-                covered = 1
-                radiance, weight = glow(mask, t, triangle, uv, color, d, distance, cross, pdf, delta)
-                light += weight * beta * radiance
-                depth += 1
-                if depth < max_depth:
-                    _row, _slope, kind, p, n, turned = scatterer(
-                        mask, t, triangle, u, v, uv, color, e1, e2, d, key, base
-                    )
-                    outward, scatters = turned * cross, 1
+            scatters, shone, x, kind, p, n, outward = at_surface(
+                mask, t, triangle, u, v, d, distance, pdf, delta, depth + 1 < max_depth, key, base
+            )
+            light += beta * shone
+            if ti.static(mask >> materials.OPACITIES & 1):
+                if scatters == 0:
+                    passes, delta, o = passes + 1, 1, bvh.offset_origin(x, outward, d)
+                    alive = ti.cast(passes <= PASSES, ti.i32)
         if scatters == 1:
-            tangent, bitangent = surface.frame(n)
-            wi = surface.to_local(tangent, bitangent, n, -d)
-            shadow, _entry, other, b1, b2, way, far, value, f, share, _wo = look(
-                mask, light_kinds, t, x, outward, n, wi, kind, p, key, base
-            )
-            if shadow == 1:
-                pending = beta * f * value * shining(mask, t, other, b1, b2) * share
-                if pending.max() <= 0.0:
-                    shadow = 0
-            alive, next_o, next_d, beta, _share, pdf, delta, eta, _wo = leave(
-                mask, x, outward, n, wi, kind, p, beta, eta, depth, roulette_depth, key, base
-            )
-            o, d = next_o, next_d
-            if alive == 0:
-                delta = STOPPED
-            if shadow == 1:
-                alive, o, d, reach = 1, bvh.offset_origin(x, outward, way), way, far
+            covered, alive, depth = 1, 0, depth + 1
+            if depth < max_depth:
+                shadow, pending, near, way, far, alive, next_o, next_d, beta, pdf, delta, eta = scatter(
+                    mask, light_kinds, t, kind, p, x, n, outward, d, beta, eta, depth, roulette_depth, turning, key,
+                    base,
+                )  # fmt: skip
+                o, d = next_o, next_d
+                if delta == 0:
+                    turning = 0
+                if shadow == 1:
+                    alive, o, d, reach = 1, near, way, far
     return light, covered
 
 
+@large
 @ti.kernel
 def trace(
     mask: ti.template(), light_kinds: ti.template(), sensors: ti.template(), film: ti.template(), first: ti.i32,
@@ -166,9 +213,9 @@ def trace(
         )  # fmt: skip
         local = index // samples
         place = first + local
-        key = rng.key(seed, place, index - local * samples)
-        origin, direction, weight = start(sensors, film, table, place, width, height, key)
-        light, met = follow(mask, light_kinds, t, origin, direction, key, max_depth, roulette_depth)
+        key, mirrored = sample_key(sensors, seed, place, index - local * samples)
+        origin, direction, weight = start(sensors, film, table, place, width, height, key, mirrored)
+        light, met = follow(mask, light_kinds, t, origin, direction, key, max_depth, roulette_depth, mirrored)
         for c in ti.static(range(3)):
             out[index, c] = weight * light[c]
         out[index, 3] = met

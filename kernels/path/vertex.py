@@ -6,8 +6,7 @@ Every random number is `draw(key, DIMENSIONS * step + one of the names below)`, 
 import taichi as ti
 
 from .. import bvh, rng
-from ..transport import bsdf, lights, materials, surface
-from . import hit
+from ..transport import bsdf, hit, lights, materials, shading_normal, surface
 
 # Random numbers of one step: a light and a place on it, a direction, roulette, opacity, a blend; keys for media, along
 # the path and (the next) to the light, and for what their gradient looks at; step 0: film and lens.
@@ -21,8 +20,9 @@ NEARLY = 0.9999  # of the way to a light must be free
 
 @ti.func
 def power(a, b):
-    """Veach's weight of a sample of density a where the other strategy has density b."""
-    return a * a / (a * a + b * b)
+    """Veach's weight of a sample of density a > 0 where the other strategy has density b; a^2 may be infinite."""
+    ratio = b / a
+    return 1.0 / (1.0 + ratio * ratio)
 
 
 @ti.func
@@ -31,6 +31,17 @@ def place(mask: ti.template(), t: ti.template(), triangle, u, v):
     p0, p1, p2 = surface.corners(t.faces, t.positions, triangle)
     uv, color = hit.textured(mask, t, triangle, u, v)
     return p0 + u * (p1 - p0) + v * (p2 - p0), p1 - p0, p2 - p0, uv, color
+
+
+@ti.func
+def stopped(mask: ti.template(), t: ti.template(), triangle, uv, key, base):
+    """(opacity, 1 where a hit stops the path, 0 where it goes straight on)."""
+    solid, met = 1.0, 1
+    if ti.static(mask >> materials.OPACITIES & 1):
+        solid = materials.opacity(mask, t.faces[triangle, 9], uv, 0.0, t)
+        if rng.draw(key, base + OPACITY) >= solid:
+            met = 0
+    return solid, met
 
 
 @ti.func
@@ -48,7 +59,8 @@ def glow(mask: ti.template(), t: ti.template(), triangle, uv, color, d, distance
 
 @ti.func
 def scatterer(mask: ti.template(), t: ti.template(), triangle, u, v, uv, color, e1, e2, d, key, base):
-    """What the surface scatters by: (row of `kinds`, d log(its chance) / d blend weight, kind, p, normal, turn).
+    """What the surface scatters by: (row of `kinds`, d log(its chance) / d blend weight, kind, p, normal, the same
+    before it leaned towards the viewer, turn).
 
     The unit normal of an opaque surface is turned to the side that the ray d came from; turn is then -1, else 1.
     """
@@ -57,7 +69,8 @@ def scatterer(mask: ti.template(), t: ti.template(), triangle, u, v, uv, color, 
     cross = e1.cross(e2)
     n = hit.bent(mask, t, row, triangle, uv, e1, e2, hit.smooth_or_flat(t, triangle, u, v, cross))
     turned = hit.turn(t, row, n, cross, d)
-    return row, slope, t.kinds[row, materials.KIND], p, turned * n, turned
+    leaning = shading_normal.leaning(turned * n, -d, turned * cross)
+    return row, slope, t.kinds[row, materials.KIND], p, leaning, turned * n, turned
 
 
 @ti.func
@@ -75,6 +88,7 @@ def look(
     f, share, looking = ti.Vector([0.0, 0.0, 0.0]), 0.0, 0
     if chance > 0.0:
         f, density = bsdf.evaluate(mask, kind, p, wi, wo, True)
+        f *= shading_normal.horizon(n, outward, way)
         if f.max() > 0.0 and wo.z * outward.dot(way) > 0.0:
             looking, share = 1, 1.0 / chance
             if sharp == 0 and light_kind != lights.DIRECTIONAL:
@@ -94,15 +108,27 @@ def shining(mask: ti.template(), t: ti.template(), triangle, b1, b2):
 
 
 @ti.func
-def leave(mask: ti.template(), x, outward, n, wi, kind, p: ti.template(), beta, eta, depth, roulette_depth, key, base):
+def leave(
+    mask: ti.template(), x, outward, n, wi, kind, p: ti.template(), beta, eta, depth, roulette_depth, mirrored, key,
+    base,
+):  # fmt: skip
     """The path's next direction: (1 if it goes on, origin, direction, throughput, f cos / pdf, pdf, 1 for a mirror or
-    clear boundary, product of the relative indices, local direction). depth counts the vertices, this one included."""
-    wo, share, pdf, delta, bend = bsdf.sample(
-        mask, kind, p, wi, rng.draw(key, base + DIRECTION), rng.draw(key, base + DIRECTION + 1),
-        rng.draw(key, base + DIRECTION + 2), True,
+    clear boundary, product of the relative indices, local direction).
+
+    depth counts the vertices, this one included; mirrored: 1 for the direction opposite to that of these random
+    numbers."""
+    u1, u2, u3 = (
+        rng.draw(key, base + DIRECTION), rng.draw(key, base + DIRECTION + 1), rng.draw(key, base + DIRECTION + 2)
     )  # fmt: skip
+    if mirrored == 1:
+        u1, u2, u3 = bsdf.opposite(mask, kind, u1, u2, u3)
+    wo, share, pdf, delta, bend = bsdf.sample(mask, kind, p, wi, u1, u2, u3, True)
     tangent, bitangent = surface.frame(n)
     d = surface.unit(surface.to_world(tangent, bitangent, n, wo))
+    if delta == 0:
+        share *= shading_normal.horizon(n, outward, d)
+    elif wi.z * wo.z > 0.0 and wo.z * outward.dot(d) < 0.0:  # a mirror sends nothing into its face: off that again
+        d -= 2.0 * outward.dot(d) / outward.dot(outward) * outward
     after, index, going = beta * share, eta * bend, 0
     if after.max() > 0.0 and wo.z * outward.dot(d) > 0.0:
         going = 1

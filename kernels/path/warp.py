@@ -20,7 +20,7 @@ from .. import bvh, rng
 from ..accumulate import load3
 from ..transport import sensor, surface
 from ..transport.light_shapes import cone_adjoint, point_adjoint
-from .mesh_adjoint import scatter_corners
+from ..transport.mesh_adjoint import scatter_corners
 from .vertex import FAR
 
 EXPONENT = 3

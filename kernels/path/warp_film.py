@@ -9,11 +9,12 @@ import taichi as ti
 
 from .. import rng
 from ..accumulate import TASK, load3
+from ..compiling import large
 from ..transport import sensor
 from ..transport.light_shapes import point_adjoint
+from ..transport.mesh_adjoint import Parts, scatter_corners
 from ..transport.tables import Tables
-from .mesh_adjoint import Parts, scatter_corners
-from .replay import SENSOR
+from .state import SENSOR
 from .trace import follow
 from .vertex import FILM, LENS
 from .warp import TO_POINT, U, V, film_warp
@@ -126,7 +127,7 @@ def sample_film(
                     origin, direction, _cosine, _weight = sensor.primary_ray(
                         sensors, table, view, point.x, point.y, u3, u4
                     )
-                    light, met = follow(mask, light_kinds, t, origin, direction, own, max_depth, roulette_depth)
+                    light, met = follow(mask, light_kinds, t, origin, direction, own, max_depth, roulette_depth, 0)
                     to_film = g.dot(light + (1.0 - met) * behind) / samples * normal
         row = record
         if ti.static(atomic):
@@ -140,6 +141,7 @@ def sample_film(
         sensor.add_row(to_table, (turn % copies * table.shape[0] + view) * sensor.COLUMNS, to_row, atomic)
 
 
+@large
 @ti.kernel
 def warp_film(
     mask: ti.template(), light_kinds: ti.template(), sensors: ti.template(), film: ti.template(), wants: ti.template(),

@@ -8,14 +8,14 @@ import taichi as ti
 
 from .. import bvh, environment, rng
 from ..accumulate import TASK, add, load3
-from ..transport import bsdf, lights, materials, specular, surface
+from ..compiling import large
+from ..transport import bsdf, hit, lights, materials, shading_normal, specular, surface
 from ..transport.light_shapes import cone_adjoint
+from ..transport.mesh_adjoint import Parts, scatter_corners, seen_adjoint
 from ..transport.sampling import PI
 from ..transport.tables import Tables
-from . import hit
-from .mesh_adjoint import Parts, scatter_corners, seen_adjoint
-from .replay import GEOMETRY, SENSOR
 from .replay_kernels import SLOPES, camera_adjoint
+from .state import GEOMETRY, SENSOR
 from .trace import start
 from .vertex import DIMENSIONS, FAR, OPACITY, PASSES, glow, leave, look, place, power, scatterer, shining
 from .warp import direction_warp
@@ -163,7 +163,7 @@ def vertex_warp(
 ):  # fmt: skip
     """Adds what outlines do to the direct light at a vertex, of gradient g [3]; returns the gradient of its place."""
     x, e1, e2, uv, color = place(mask, t, triangle, u, v)
-    _row, _slope, kind, p, n, turned = scatterer(mask, t, triangle, u, v, uv, color, e1, e2, direction, key, base)
+    _row, _slope, kind, p, n, _own, turned = scatterer(mask, t, triangle, u, v, uv, color, e1, e2, direction, key, base)
     tangent, bitangent = surface.frame(n)
     wi, outward = surface.to_local(tangent, bitangent, n, -direction), turned * e1.cross(e2)
     looking, entry, other, b1, b2, way, far, value, f, share, to_light = look(
@@ -177,7 +177,7 @@ def vertex_warp(
             looking = 0
     near = bvh.offset_origin(x, outward, way)
     going, o, d, _after, on_share, pdf, delta, _eta, wo = leave(
-        mask, x, outward, n, wi, kind, p, one, 1.0, 1, NEVER, key, base
+        mask, x, outward, n, wi, kind, p, one, 1.0, 1, NEVER, 0, key, base
     )
     to_x, to_axis, to_cap = zero, zero, 0.0
     first, second = ti.Matrix.zero(float, 3, 3), ti.Matrix.zero(float, 3, 3)
@@ -211,11 +211,12 @@ def vertex_warp(
                     )
                 else:
                     on_rim, _pdf = bsdf.evaluate(mask, kind, p, wi, local, True)
-                    whole = on_rim * value * share * rim
+                    whole = on_rim * shading_normal.horizon(n, outward, toward) * value * share * rim
             if whole.max() > 0.0:
-                _p, _wi, by_wo = bsdf.evaluate_adjoint(mask, kind, p, wi, local, g * scale, True)
-                slope += surface.to_world(tangent, bitangent, n, by_wo)
-                amount, spread = g.dot(whole), 0.0
+                above, amount, spread = shading_normal.horizon(n, outward, toward), g.dot(whole), 0.0
+                _p, _wi, by_wo = bsdf.evaluate_adjoint(mask, kind, p, wi, local, above * g * scale, True)
+                _n, _face, by_toward = shading_normal.horizon_adjoint(n, outward, toward, amount)
+                slope += surface.to_world(tangent, bitangent, n, by_wo) + by_toward
                 if which != 1:
                     spread = cap
                 if which == 2:
@@ -271,6 +272,7 @@ def sample_light(
     return to_origin, to_direction
 
 
+@large
 @ti.kernel
 def warp_light(
     mask: ti.template(), light_kinds: ti.template(), sensors: ti.template(), film: ti.template(), wants: ti.template(),
@@ -311,15 +313,15 @@ def warp_light(
                 if index < rows:
                     spot = first + index // samples
                     key = rng.key(seed, spot, index % samples)
-                    origin, direction, weight = start(sensors, film, table, spot, width, height, key)
+                    origin, direction, weight = start(sensors, film, table, spot, width, height, key, 0)
                     to_origin, to_direction = sample_light(
                         mask, light_kinds, wants, atomic, rays, t, parts, dump, copy, opposite, origin, direction,
                         weight / samples * load3(grad, spot), key, kappa, where, what, record,
                     )  # fmt: skip
                     if ti.static(wants & SENSOR):
                         camera_adjoint(
-                            sensors, film, table, to_table, copies, chunk, spot, width, height, key, to_origin,
-                            to_direction, 0.0, atomic,
+                            sensors, film, table, to_table, copies, chunk, spot, width, height, key, 0,
+                            to_origin, to_direction, 0.0, atomic,
                         )  # fmt: skip
                     if ti.static(wants & SLOPES):
                         for c in ti.static(range(3)):

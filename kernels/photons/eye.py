@@ -4,17 +4,19 @@ scatters, an eye point, and there the light that comes straight from the lights.
 With `gathers` (final gathering, Jensen 1996) the path goes on from there in a random direction to the next surface that
 scatters, a second point; the photons of the first are then those of mirrors and lenses alone, and those of the second
 stand for all other indirect light.
+
+Media weaken what comes along a path, and what comes from the lights; what they scatter into its rays is beams.py's.
 """
 
 import taichi as ti
 
 from .. import bvh, rng
 from ..accumulate import load3
-from ..path import hit
-from ..path.vertex import BLEND, DIMENSIONS, DIRECTION, FAR, LENS, NEARLY, OPACITY, shining
-from ..transport import bsdf, lights, materials, sensor, surface
+from ..compiling import large
+from ..path.vertex import BLEND, DIMENSIONS, DIRECTION, FAR, FLIGHT, LENS, NEARLY, OPACITY, shining
+from ..transport import bsdf, hit, lights, materials, medium, sensor, shading_normal, surface
 from ..transport.sampling import PI
-from ..transport.slots import PARAMS, PLASTIC
+from ..transport.slots import PARAMS, PHASE, PLASTIC
 from ..transport.tables import Tables
 from . import lattice, paths
 
@@ -48,55 +50,59 @@ def light_numbers(seed, place, turn, second):
 @ti.func
 def from_lights(
     mask: ti.template(), light_kinds: ti.template(), t: ti.template(), kind, p: ti.template(), x, n, cross, s1, s2, wi,
-    u1, u2, u3,
+    u1, u2, u3, shade,
 ):  # fmt: skip
-    """Radiance [3] towards wi that one light, chosen at random, makes."""
+    """Radiance [3] towards wi that one light, chosen at random, makes; shade: key of what media leave of it."""
     light = ti.Vector([0.0, 0.0, 0.0])
     _entry, _kind, other, b1, b2, way, far, value, chance, _sharp = lights.sample(light_kinds, t, x, u1, u2, u3)
     if chance > 0.0:
         wo = surface.to_local(s1, s2, n, way)
         f, _density = bsdf.evaluate(mask, kind, p, wi, wo, True)
-        light = f * value / chance
+        light = f * shading_normal.horizon(n, cross, way) * value / chance
         light *= shining(mask, t, other, b1, b2)
         if light.max() > 0.0 and wo.z * cross.dot(way) > 0.0:
             near = bvh.offset_origin(x, cross, way)
             if bvh.any_hit(near, way, far * NEARLY, t.nodes, t.leaves) == 1:
                 light *= 0.0
+            elif ti.static(mask >> PHASE & 1):
+                through, _met, _far = medium.travel(mask, t, near, way, far * NEARLY, 1, shade)
+                light *= through
         else:
             light *= 0.0
     return light
 
 
+@large
 @ti.kernel
 def look(
     mask: ti.template(), light_kinds: ti.template(), sensors: ti.template(), film: ti.template(),
     gathers: ti.template(), first: ti.i32, places: ti.i32, number: ti.i32, turn: ti.i32, width: ti.i32, height: ti.i32,
     seed: ti.i32, max_depth: ti.i32, table: A2, nodes: A1, leaves: A1I, faces: A2, positions: A2, normals: A2, uvs: A2,
     colors: A2, kinds: A2, slots: A2, values: A2, entries: A2, light_values: A2, cdf: A1, texels: A2, alias: A1,
-    reach: A1, origins: A2, counts: A1I, wholes: A2I, reals: A2, seen: A2, points: A2, shading: A2, sides: A2,
-    eyes: A2, radii: A1, params: A2, kind_of: A1I,
+    media: A2, media_places: A2, media_values: A2, reach: A1, origins: A2, counts: A1I, wholes: A2I, reals: A2,
+    seen: A2, points: A2, shading: A2, sides: A2, eyes: A2, radii: A1, params: A2, kind_of: A1I,
 ):  # fmt: skip
     """One path for each of the pixels first ... (counted over all views in scan order), in paths.py's slots: path
     `number` of the pixel, and sample `turn` of its lights.
 
     seen [Q, COLUMNS]: light along the path, what the photons' radiance is multiplied by, 1 where the path met
-    something. points ... kind_of [Q]: what density.py wants to know; radii are `reach` [Q], 0 where there is no point.
-    Q is places, or with `gathers` twice that, second points behind the first.
+    something, else what media took away. points ... kind_of [Q]: what density.py wants to know; radii are `reach` [Q],
+    0 where there is no point. Q is places, or with `gathers` twice that, second points behind the first.
     """
     for q in range(places):
         t = ti.static(
             Tables(
                 nodes, leaves, faces, positions, normals, uvs, colors, kinds, slots, values, entries, light_values,
-                cdf, texels, alias,
+                cdf, texels, alias, media, media_places, media_values,
             )
         )  # fmt: skip
-        key = rng.key(seed, first + q, number)
+        key, haze = rng.key(seed, first + q, number), rng.key(seed, first + q, turn)
         view, column, line = film_point(film, seed, first + q, number, width, height)
         o, d, _cosine, weight = sensor.primary_ray(
             sensors, table, view, column, line, rng.draw(key, LENS), rng.draw(key, LENS + 1)
         )
         light, beta = ti.Vector([0.0, 0.0, 0.0]), ti.Vector([1.0, 1.0, 1.0]) * weight
-        count, covered, found, alive = 0, 0, 0, 1
+        count, found, alive, covered, clear = 0, 0, 1, 0.0, 1.0
         paths.write3(origins, q, 0, o)
         for k in ti.static(range(2 if gathers else 1)):
             radii[k * places + q] = 0.0
@@ -104,13 +110,21 @@ def look(
             paths.write3(seen, k * places + q, SHARE, ti.Vector([0.0, 0.0, 0.0]))
         while alive == 1:
             alive = 0
-            triangle, _distance, u, v = bvh.closest_hit(o, d, FAR, t.nodes, t.leaves)
-            base, slot = DIMENSIONS * (1 + count), count * places + q
+            triangle, distance, u, v = bvh.closest_hit(o, d, FAR, t.nodes, t.leaves)
+            base, slot, sent, through = DIMENSIONS * (1 + count), count * places + q, beta, 0.0
+            if ti.static(mask >> PHASE & 1):
+                through, _met, _far = medium.travel(
+                    mask, t, o, d, ti.select(triangle < 0, FAR, distance), 1, rng.mix(haze, base + FLIGHT)
+                )
+                beta *= through
+                clear *= through
             if triangle < 0:
+                covered = ti.max(covered, 1.0 - clear)
                 if found == 0:
                     light += beta * lights.environment_radiance(light_kinds, t, d, 1)
                     paths.write3(reals, slot, paths.EXIT, d)
-                    paths.write3(reals, slot, paths.THROUGHPUT, beta)
+                    paths.write3(reals, slot, paths.THROUGHPUT, sent)
+                    reals[slot, paths.LEAN] = through
                     if count > 0:
                         wholes[slot - places, paths.MARK] |= 1 << paths.LEFT
             else:
@@ -121,7 +135,7 @@ def look(
                     if count + 1 < max_depth:
                         o, alive = bvh.offset_origin(x, e1.cross(e2), d), 1
                 else:
-                    covered, mark = 1, paths.ENDED
+                    covered, mark = 1.0, paths.ENDED
                     if ti.static(mask >> materials.EMISSIONS & 1):
                         if found == 0 and t.faces[triangle, 11] >= 0 and e1.cross(e2).dot(d) < 0.0:
                             light += beta * materials.emission(mask, t.faces[triangle, 9], uv, color, 0.0, t)
@@ -130,6 +144,7 @@ def look(
                             mask, t, triangle, uv, color, rng.draw(key, base + BLEND)
                         )
                         n, cross, _turned = paths.normals_of(mask, t, row, triangle, u, v, uv, e1, e2, d)
+                        n = shading_normal.leaning(n, -d, cross)
                         s1, s2 = surface.frame(n)
                         wi = surface.to_local(s1, s2, n, -d)
                         eye, delta, wo = -d, 0, wi
@@ -140,6 +155,8 @@ def look(
                             )  # fmt: skip
                             delta, onwards = mirror, beta * share
                             d = surface.unit(surface.to_world(s1, s2, n, wo))
+                            if delta == 0:
+                                onwards *= shading_normal.horizon(n, cross, d)
                             o = bvh.offset_origin(x, cross, d)
                             if onwards.max() > 0.0 and wo.z * cross.dot(d) > 0.0 and (delta == 1 or gathers):
                                 mark, alive = paths.event_of(kind, delta, wi, wo), 1
@@ -150,7 +167,21 @@ def look(
                             beta *= scale
                             u1, u2, u3 = light_numbers(seed, first + q, turn, found)
                             light += beta * from_lights(
-                                mask, light_kinds, t, kind, p, x, n, cross, s1, s2, wi, u1, u2, u3
+                                mask,
+                                light_kinds,
+                                t,
+                                kind,
+                                p,
+                                x,
+                                n,
+                                cross,
+                                s1,
+                                s2,
+                                wi,
+                                u1,
+                                u2,
+                                u3,
+                                rng.mix(haze, base + FLIGHT + 1),
                             )
                             paths.write3(points, at, 0, x)
                             paths.write3(shading, at, 0, n)
@@ -165,7 +196,9 @@ def look(
                             if found > ti.static(1 if gathers else 0):
                                 mark, alive = paths.ENDED, 0
                             beta /= scale
-                paths.note(wholes, reals, slot, triangle, mark, u, v, scale, beta, 0.0)
+                paths.note(wholes, reals, slot, triangle, mark, u, v, scale, sent, through)
+                if mark == paths.ENDED and found > 0:
+                    wholes[slot, paths.ROW] = 0
                 beta = onwards
                 count += 1
                 if count >= max_depth:

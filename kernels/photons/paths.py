@@ -2,12 +2,14 @@
 
 Vertex k of path i of `paths` has the slot k * paths + i of
 
-    wholes int [slots * paths, WHOLES]: TRIANGLE, MARK (an event and the bits below), ROW of its photon
+    wholes int [slots * paths, WHOLES]: TRIANGLE (INSIDE - medium where a medium scattered a photon), MARK (an event and
+        the bits below), ROW of its photon (0 for an eye point)
     reals [slots * paths, REALS]: U, V, SCALE (what the throughput was multiplied with besides f cos and the correction
-        below), THROUGHPUT that arrived, LEAN (the correction of a photon that landed)
+        below), THROUGHPUT at the start of the ray that arrives, LEAN (the correction of a photon that landed; the
+        share of a camera path's light that media let through on that ray); in a medium U, V and LEAN are the place
 
 and counts [paths] says how many vertices there are. origins [paths, 3] are where paths start. The slot behind the last
-vertex has the direction in which a path left the scene at EXIT and its throughput.
+vertex has the direction in which a path left the scene at EXIT, its throughput and its LEAN.
 
 Shading normals n are not the faces' normals g, and BSDFs are used with cosines to n. The flux of photons is therefore
 multiplied by |wi.n| |wo.g| / (|wi.g| |wo.n|) where they scatter, and by |wi.n| / |wi.g| where they land, so that both
@@ -16,12 +18,13 @@ ways of transport are adjoint to each other (Veach 1997, section 5.3).
 
 import taichi as ti
 
-from ..path import hit
-from ..transport import materials, surface
+from ..accumulate import load3
+from ..transport import hit, materials, surface
 from ..transport.slots import (
     CONDUCTOR,
     DIELECTRIC,
     NULL,
+    PHASE,
     PLASTIC,
     ROUGH_CONDUCTOR,
     ROUGH_DIELECTRIC,
@@ -30,7 +33,7 @@ from ..transport.slots import (
 
 TRIANGLE, MARK, ROW, WHOLES = 0, 1, 2, 3
 U, V, SCALE, THROUGHPUT, LEAN, REALS = 0, 1, 2, 3, 6, 7
-EXIT = 0
+EXIT, INSIDE = 0, -2
 # Events: scattered, mirrored, refracted, straight on through a clear boundary, straight through what is not opaque, and
 # the end of the path.
 SCATTERED, MIRRORED, REFRACTED, STRAIGHT, PASSED, ENDED, EVENT = 0, 1, 2, 3, 4, 5, 7
@@ -48,6 +51,40 @@ def place(t: ti.template(), triangle, u, v):
     """(x, first edge, second edge) of a point."""
     p0, p1, p2 = surface.corners(t.faces, t.positions, triangle)
     return p0 + u * (p1 - p0) + v * (p2 - p0), p1 - p0, p2 - p0
+
+
+@ti.func
+def vertex(mask: ti.template(), t: ti.template(), wholes: ti.template(), reals: ti.template(), slot):
+    """Where a vertex is, on a surface or in a medium."""
+    triangle, u, v = wholes[slot, TRIANGLE], reals[slot, U], reals[slot, V]
+    x = ti.Vector([u, v, reals[slot, LEAN]])
+    if ti.static(mask >> PHASE & 1):
+        if triangle >= 0:
+            x, _e1, _e2 = place(t, triangle, u, v)
+    else:
+        x, _e1, _e2 = place(t, triangle, u, v)
+    return x
+
+
+@ti.func
+def before(
+    mask: ti.template(), t: ti.template(), wholes: ti.template(), reals: ti.template(), origins: ti.template(), level,
+    stride, i,
+):  # fmt: skip
+    """Where the ray started that arrives at a vertex."""
+    x = load3(origins, i)
+    if level > 0:
+        x = vertex(mask, t, wholes, reals, (level - 1) * stride + i)
+    return x
+
+
+@ti.func
+def arrived(mask: ti.template(), camera: ti.template(), reals: ti.template(), slot):
+    """The throughput at the end of the ray that arrives."""
+    beta = read3(reals, slot, THROUGHPUT)
+    if ti.static(camera and mask >> PHASE & 1):
+        beta *= reals[slot, LEAN]
+    return beta
 
 
 @ti.func

@@ -1,10 +1,16 @@
 """Gradients back along paths that were written down (paths.py), one vertex at a time, from the last to the first.
 
 Between two vertices `state` [paths, STATE] holds the gradients of the ray that leaves the earlier one: of its origin X,
-its unit direction D and its throughput B. The whole path moves: a ray's end follows its origin, its direction and the
-triangle that it meets; mirrored and refracted directions follow the incoming one, the normal and the index of
-refraction; scattered ones keep their place in the frame of the surface. What random choices were made does not change,
-nor do their probabilities.
+its unit direction D and its throughput B where it starts. The whole path moves: a ray's end follows its origin, its
+direction and the triangle that it meets; mirrored and refracted directions follow the incoming one, the normal and the
+index of refraction; scattered ones keep their place in the frame of the surface. What random choices were made does not
+change, nor do their probabilities.
+
+In a medium a photon keeps its distance from where its ray started and the angle by which it turned. What changes with
+the numbers of the medium, in fixed places, is how much light goes that way: by d(density) / density where a photon was
+scattered, less the length of every ray times the mean of d(density) over it, taken at one random place (Zhang, Wu,
+Zheng, Gkioulekas, Ramamoorthi and Zhao 2019, "A Differential Theory of Radiative Transfer"). How much more or less of a
+medium a ray passes as it moves is left out.
 
 At a path's last vertex D is the gradient of the arriving direction, B that of the arriving throughput, and BARY and N
 those of the barycentrics and of the shading normal. G is the gradient of a camera path's light.
@@ -17,12 +23,12 @@ import taichi as ti
 
 from .. import rng
 from ..accumulate import TASK, load3
-from ..path import hit
-from ..path.mesh_adjoint import Parts, normal_adjoint, paint, scatter_corners
-from ..path.vertex import BLEND, DIMENSIONS
-from ..transport import bsdf, materials, specular, surface
+from ..compiling import large
+from ..path.vertex import BLEND, DIMENSIONS, HEED
+from ..transport import bsdf, bsdf_phase, hit, materials, medium, shading_normal, specular, surface
 from ..transport.light_shapes import cross_adjoint, turn_adjoint
-from ..transport.slots import ETA, PARAMS
+from ..transport.mesh_adjoint import Parts, normal_adjoint, paint, scatter_corners
+from ..transport.slots import ALBEDO, ANISOTROPY, ETA, PARAMS, PHASE
 from ..transport.tables import Tables
 from . import paths
 from .trace import key_of
@@ -42,16 +48,6 @@ def ratio(a, b):
     for c in ti.static(range(3)):
         if b[c] > 0.0:
             out[c] = a[c] / b[c]
-    return out
-
-
-@ti.func
-def before(reals: ti.template(), wholes: ti.template(), origins: ti.template(), t: ti.template(), level, stride, i):
-    """Where the ray started that arrives at a vertex."""
-    out = load3(origins, i)
-    if level > 0:
-        slot = (level - 1) * stride + i
-        out, _e1, _e2 = paths.place(t, wholes[slot, paths.TRIANGLE], reals[slot, paths.U], reals[slot, paths.V])
     return out
 
 
@@ -125,10 +121,7 @@ def scatter_adjoint(
     """`bounce_adjoint` at a vertex that the path leaves."""
     following, out = slot + stride, leaves_as(event, d, n, p[ETA])
     if event == paths.SCATTERED:
-        there, _e1, _e2 = paths.place(
-            t, wholes[following, paths.TRIANGLE], reals[following, paths.U], reals[following, paths.V]
-        )
-        out = surface.unit(there - x)
+        out = surface.unit(paths.vertex(mask, t, wholes, reals, following) - x)
     return bounce_adjoint(
         mask, camera, t, event, kind, p, d, n, face, out, reals[slot, paths.SCALE], beta,
         paths.read3(reals, following, paths.THROUGHPUT), to_out, to_after,
@@ -202,16 +195,65 @@ def opacity_adjoint(
 
 
 @ti.func
-def step(
-    mask: ti.template(), camera: ti.template(), atomic: ti.template(), t: ti.template(), parts: ti.template(), copy,
-    key, level, stride, i, last, wholes: ti.template(), reals: ti.template(), origins: ti.template(),
-    state: ti.template(), to_positions: ti.template(), to_flights: ti.template(), to_powers: ti.template(),
+def passage_adjoint(
+    mask: ti.template(), atomic: ti.template(), t: ti.template(), parts: ti.template(), copy, o, d, reach, whole, key
+):
+    """To the densities on a ray, for the gradient `whole` of the logarithm of what they let through."""
+    if ti.static(mask >> medium.LEARNS & 1):
+        which, at, length = medium.spot(t, o, d, reach, key)
+        if which >= 0:
+            first = copy * t.media_values.shape[0]
+            medium.density_scatter(mask, t, parts.media, first, which, o + at * d, -length * whole, atomic)
+
+
+@ti.func
+def drift_step(
+    mask: ti.template(), atomic: ti.template(), t: ti.template(), parts: ti.template(), copy, slot, stride, last,
+    origin, wholes: ti.template(), reals: ti.template(), to_x, to_d, to_b, to_positions: ti.template(),
+    to_flights: ti.template(), to_powers: ti.template(), to_g: ti.template(),
 ):  # fmt: skip
-    """Take the state of path i over its vertex `level`; `last`: there is none behind."""
+    """Over a vertex in a medium: the gradients of (origin, direction, throughput) of the ray that arrives."""
+    which, event = paths.INSIDE - wholes[slot, paths.TRIANGLE], wholes[slot, paths.MARK] & paths.EVENT
+    x = ti.Vector([reals[slot, paths.U], reals[slot, paths.V], reals[slot, paths.LEAN]])
+    beta, d, p = paths.read3(reals, slot, paths.THROUGHPUT), surface.unit(x - origin), medium.gather(t, which, x)
+    to_p, by_d, by_b = ti.Vector.zero(float, PARAMS), 0.0 * d, 0.0 * d
+    if event == paths.SCATTERED and last == 0:
+        following = slot + stride
+        s1, s2 = surface.frame(-d)
+        out = surface.unit(paths.vertex(mask, t, wholes, reals, following) - x)
+        wo = surface.to_local(s1, s2, -d, out)
+        g = to_b * beta * reals[slot, paths.SCALE]
+        _wi, _wo = bsdf_phase.phase_adjoint(p, ti.Vector([0.0, 0.0, 1.0]), wo, g, to_p)
+        by_d = -turn_adjoint(-d, wo, to_d)
+        by_b = to_b * ratio(paths.read3(reals, following, paths.THROUGHPUT), beta)
+    row = wholes[slot, paths.ROW]
+    if row >= 0:
+        to_power = load3(to_powers, row)
+        for c in ti.static(range(3)):
+            to_p[ALBEDO + c] += to_power[c] * beta[c]
+            by_b[c] += to_power[c] * p[ALBEDO + c]
+        to_p[ANISOTROPY] += to_g[row, 0]
+        by_d += load3(to_flights, row)
+        to_x += load3(to_positions, row)
+    if ti.static(mask >> medium.LEARNS & 1):
+        first = copy * t.media_values.shape[0]
+        medium.scatter(t, parts.media, first, which, x, to_p, atomic)
+        share = by_b.dot(beta) / ti.max(medium.density(mask, t, which, x), 1e-30)
+        medium.density_scatter(mask, t, parts.media, first, which, x, share, atomic)
+    return to_x, by_d + (x - origin).norm() * to_x, by_b
+
+
+@ti.func
+def surface_step(
+    mask: ti.template(), camera: ti.template(), atomic: ti.template(), t: ti.template(), parts: ti.template(), copy,
+    key, level, stride, i, last, origin, wholes: ti.template(), reals: ti.template(), state: ti.template(),
+    to_positions: ti.template(), to_flights: ti.template(), to_powers: ti.template(),
+):  # fmt: skip
+    """Over a vertex on a surface: the gradients of (origin, direction, arriving throughput) of the ray that arrives."""
     slot, first_row = level * stride + i, copy * t.values.shape[0]
     triangle, mark = wholes[slot, paths.TRIANGLE], wholes[slot, paths.MARK]
     event, u, v = mark & paths.EVENT, reals[slot, paths.U], reals[slot, paths.V]
-    beta, origin = paths.read3(reals, slot, paths.THROUGHPUT), before(reals, wholes, origins, t, level, stride, i)
+    beta = paths.arrived(mask, camera, reals, slot)
     x, e1, e2 = paths.place(t, triangle, u, v)
     d, cross = surface.unit(x - origin), e1.cross(e2)
     uv, color = hit.textured(mask, t, triangle, u, v)
@@ -220,7 +262,10 @@ def step(
     row, slope, kind, p = paths.material_of(
         mask, t, triangle, uv, color, rng.draw(key, DIMENSIONS * (1 + level) + BLEND)
     )
-    n, outward, turned = paths.normals_of(mask, t, row, triangle, u, v, uv, e1, e2, d)
+    own, outward, turned = paths.normals_of(mask, t, row, triangle, u, v, uv, e1, e2, d)
+    n = own
+    if ti.static(camera):
+        n = shading_normal.leaning(own, -d, outward)
     face, to_n, to_face = surface.unit(outward), 0.0 * d, 0.0 * d
     if event != paths.PASSED:
         if last == 1 and not mark >> paths.LEFT & 1:
@@ -242,6 +287,9 @@ def step(
             )
             to_uv, to_color, to_b = to_uv + by_uv, to_color + by_color, to_b + by_beta
     to_uv += opacity_adjoint(mask, atomic, t, parts, first_row, event, triangle, uv, to_b.dot(beta))
+    if ti.static(camera):
+        by_n, by_back, by_face = shading_normal.leaning_adjoint(own, -d, face, to_n)
+        to_n, to_d, to_face = by_n, to_d - by_back, to_face + by_face
     if ti.static(not camera):  # photons land whatever was chosen
         by_x, by_d, by_n, by_face, by_beta = landing_adjoint(
             slot, d, n, face, beta, wholes, reals, to_positions, to_flights, to_powers
@@ -255,8 +303,41 @@ def step(
         origin, d, p0, p1, p2, to_x, 0.0, to_bary.x, to_bary.y
     )
     scatter_corners(t, parts, copy, triangle, ti.Matrix.rows([to_0, to_1, to_2]), atomic)
-    paths.write3(state, i, X, to_origin)
-    paths.write3(state, i, D, to_d + along)
+    return to_origin, to_d + along, to_b
+
+
+@ti.func
+def step(
+    mask: ti.template(), camera: ti.template(), atomic: ti.template(), t: ti.template(), parts: ti.template(), copy,
+    key, level, stride, i, last, wholes: ti.template(), reals: ti.template(), origins: ti.template(),
+    state: ti.template(), to_positions: ti.template(), to_flights: ti.template(), to_powers: ti.template(),
+    to_g: ti.template(),
+):  # fmt: skip
+    """Take the state of path i over its vertex `level`; `last`: there is none behind."""
+    slot, origin = level * stride + i, paths.before(mask, t, wholes, reals, origins, level, stride, i)
+    to_x, to_d, to_b = paths.read3(state, i, X), paths.read3(state, i, D), paths.read3(state, i, B)
+    drifts = 0
+    if ti.static(not camera and mask >> PHASE & 1):
+        if wholes[slot, paths.TRIANGLE] <= paths.INSIDE:
+            drifts = 1
+            to_x, to_d, to_b = drift_step(
+                mask, atomic, t, parts, copy, slot, stride, last, origin, wholes, reals, to_x, to_d, to_b, to_positions,
+                to_flights, to_powers, to_g,
+            )  # fmt: skip
+    if drifts == 0:
+        to_x, to_d, to_b = surface_step(
+            mask, camera, atomic, t, parts, copy, key, level, stride, i, last, origin, wholes, reals, state,
+            to_positions, to_flights, to_powers,
+        )  # fmt: skip
+    if ti.static(mask >> PHASE & 1):
+        gap = paths.vertex(mask, t, wholes, reals, slot) - origin
+        whole = to_b.dot(paths.arrived(mask, camera, reals, slot))
+        heard = rng.mix(key, DIMENSIONS * (1 + level) + HEED)
+        passage_adjoint(mask, atomic, t, parts, copy, origin, surface.unit(gap), gap.norm(), whole, heard)
+        if ti.static(camera):
+            to_b *= reals[slot, paths.LEAN]
+    paths.write3(state, i, X, to_x)
+    paths.write3(state, i, D, to_d)
     paths.write3(state, i, B, to_b)
 
 
@@ -269,14 +350,14 @@ def path_key(camera: ti.template(), seed, first, i, number):
     return key
 
 
+@large
 @ti.kernel
 def sweep(
     mask: ti.template(), camera: ti.template(), atomic: ti.template(), block: ti.template(), chunks: ti.i32,
     level: ti.i32, stride: ti.i32, first: ti.i32, number: ti.i32, seed: ti.i32, faces: A2, positions: A2, normals: A2,
-    uvs: A2, colors: A2, kinds: A2, slots: A2, values: A2, entries: A2, light_values: A2, cdf: A1, texels: A2,
-    alias: A1, wholes: A2I, reals: A2, counts: A1I, origins: A2, state: A2, to_positions: A2, to_flights: A2,
-    to_powers: A2, to_values: A1, to_light_values: A1, to_texels: A1, to_corners: A1, to_normals: A1, to_uvs: A1,
-    to_colors: A1,
+    uvs: A2, colors: A2, kinds: A2, slots: A2, values: A2, media: A2, media_places: A2, media_values: A2, wholes: A2I,
+    reals: A2, counts: A1I, origins: A2, state: A2, to_positions: A2, to_flights: A2, to_powers: A2, to_g: A2,
+    to_values: A1, to_corners: A1, to_normals: A1, to_uvs: A1, to_colors: A1, to_media: A1,
 ):  # fmt: skip
     """One vertex of every path that has it. A path's random numbers are those of pixel first + i, or of photon i."""
     task = ti.static(1 if atomic else TASK)
@@ -287,17 +368,17 @@ def sweep(
             continue
         t = ti.static(
             Tables(
-                faces, faces, faces, positions, normals, uvs, colors, kinds, slots, values, entries, light_values,
-                cdf, texels, alias,
+                faces, faces, faces, positions, normals, uvs, colors, kinds, slots, values, *[None] * 5, media,
+                media_places, media_values,
             )
         )  # fmt: skip
-        parts = ti.static(Parts(to_values, to_light_values, to_texels, to_corners, to_normals, to_uvs, to_colors))
+        parts = ti.static(Parts(to_values, None, None, to_corners, to_normals, to_uvs, to_colors, to_media))
         if ti.static(atomic):
             if level < counts[copy]:
                 last = ti.cast(level == counts[copy] - 1, ti.i32)
                 step(
                     mask, camera, True, t, parts, 0, path_key(camera, seed, first, copy, number), level, stride, copy,
-                    last, wholes, reals, origins, state, to_positions, to_flights, to_powers,
+                    last, wholes, reals, origins, state, to_positions, to_flights, to_powers, to_g,
                 )  # fmt: skip
         else:
             for i in range(copy * stride // chunks, (copy + 1) * stride // chunks):
@@ -305,5 +386,5 @@ def sweep(
                     last = ti.cast(level == counts[i] - 1, ti.i32)
                     step(
                         mask, camera, False, t, parts, copy, path_key(camera, seed, first, i, number), level, stride,
-                        i, last, wholes, reals, origins, state, to_positions, to_flights, to_powers,
+                        i, last, wholes, reals, origins, state, to_positions, to_flights, to_powers, to_g,
                     )  # fmt: skip

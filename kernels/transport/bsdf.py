@@ -2,6 +2,7 @@
 
     evaluate(kinds, kind, p, wi, wo, radiance_mode)          -> (f cos [3], pdf of sampling wo)
     sample(kinds, kind, p, wi, u1, u2, u3, radiance_mode)    -> (wo, weight [3], pdf, delta 0 / 1, eta)
+    opposite(kinds, kind, u1, u2, u3)                        -> numbers for `sample` of the opposite direction
     evaluate_adjoint(kinds, kind, p, wi, wo, g, radiance_mode) -> (grad_p [PARAMS], grad_wi [3], grad_wo [3])
     weight_adjoint(kinds, kind, p, wi, wo, g, radiance_mode)   -> (grad_p [PARAMS], grad_wi [3])
 
@@ -59,6 +60,7 @@ from .slots import (
 )
 
 LOBES = (1 << PHONG) | (1 << BLINN_PHONG)
+FACETS = (1 << ROUGH_CONDUCTOR) | (1 << ROUGH_DIELECTRIC)
 PLASTICS = (1 << PLASTIC) | (1 << ROUGH_PLASTIC)
 
 
@@ -135,6 +137,30 @@ def sample(kinds: ti.template(), kind, p: ti.template(), wi, u1, u2, u3, radianc
         if kind == PHASE:
             wo, weight, pdf = phase_sample(p, u1, u2)
     return wo, weight, pdf, delta, eta
+
+
+@ti.func
+def opposite(kinds: ti.template(), kind, u1, u2, u3):
+    """Other numbers, as even, with which `sample` draws the facet normal half a turn on: about the normal of the
+    surface where it is looked at head on or smooth, else about what facets lean towards. Directions about a mirrored
+    one, and in media, are turned about that; of a principled material the clear coat is not."""
+    v1, v2, v3 = u1, u2, u3
+    if ti.static(kinds & (LOBES | FACETS)):
+        if (FACETS >> kind & 1) == 1:
+            v1 = half_a_turn(u1)
+        elif (LOBES >> kind & 1) == 1:
+            v3 = half_a_turn(u3)
+        else:
+            v2 = half_a_turn(u2)
+    else:
+        v2 = half_a_turn(u2)
+    return v1, v2, v3
+
+
+@ti.func
+def half_a_turn(u):
+    """u + 1/2 modulo 1."""
+    return u + 0.5 if u < 0.5 else u - 0.5
 
 
 @ti.func

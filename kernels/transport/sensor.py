@@ -16,6 +16,8 @@ not compiled. A picture's value is the mean of weight * radiance over the filter
     x, y, importance, toward, distance = project(sensors, table, view, point, u3, u4)
     to_point, gradient = project_adjoint(sensors, table, view, point, u3, u4, to_x, to_y)
     along = depth(sensors, table, view, point)
+    x, y, importance, toward, distance = connect(sensors, table, view, width, height, margin, point, u1, u2, u3, u4)
+    to_point, gradient = connect_adjoint(sensors, table, view, point, u3, u4, to_x, to_y, to_log, to_toward)
 """
 
 import taichi as ti
@@ -26,6 +28,8 @@ from .surface import frame, to_world
 
 PINHOLE, ORTHOGRAPHIC, LENS, RADIANCE_METER, IRRADIANCE_METER = 0, 1, 2, 3, 4
 ORIGIN, DIRECTION, AXES, FOCUS, KIND, COLUMNS = 0, 9, 18, 24, 25, 26
+
+PAIRED = 8  # bit of `sensors`: samples come in pairs, the second of which mirrors the first
 
 BOX, TENT, GAUSSIAN = 0, 1, 2
 REACH = (0.5, 1.0, 2.0)  # of each filter, in pixels from the pixel's centre
@@ -70,6 +74,19 @@ def film_density(film: ti.template(), dx, dy):
         squared = (dx * dx + dy * dy) / (SIGMA * SIGMA)
         if squared < 16.0:
             found = ti.exp(-0.5 * squared) / (2.0 * PI * SIGMA * SIGMA * (1.0 - CUT))
+    return found
+
+
+@ti.func
+def film_slope(film: ti.template(), dx, dy):
+    """Derivatives [2] of `film_density` by dx and dy; 0 for a box, whose edges it jumps across."""
+    found = ti.Vector([0.0, 0.0])
+    if ti.static(film == TENT):
+        if ti.max(ti.abs(dx), ti.abs(dy)) < 1.0:
+            found.x = (1.0 if dx < 0.0 else -1.0) * (1.0 - ti.abs(dy))
+            found.y = (1.0 if dy < 0.0 else -1.0) * (1.0 - ti.abs(dx))
+    elif ti.static(film == GAUSSIAN):
+        found = ti.Vector([dx, dy]) * (-film_density(film, dx, dy) / (SIGMA * SIGMA))
     return found
 
 
@@ -230,6 +247,86 @@ def project_adjoint(sensors: ti.template(), table: ti.template(), view, point, u
             else:
                 found[DIRECTION + 3 * k], found[DIRECTION + 3 * k + 1] = to_0[k], to_1[k]
     return to_point, found
+
+
+@ti.func
+def connect(
+    sensors: ti.template(), table: ti.template(), view, width, height, margin: ti.template(), point, u1, u2, u3, u4
+):
+    """As `project`, and for irradiance meters too.
+
+    All pixels of a meter measure the same, so light counts at the film point u1, u2 of the picture, `margin` pixels
+    around it included.
+    """
+    x, y, importance, toward, distance = project(sensors, table, view, point, u3, u4)
+    if ti.static(sensors >> IRRADIANCE_METER & 1):
+        if _kind(table, view) == IRRADIANCE_METER:
+            q = point - _column(table, view, ORIGIN, 2)
+            facing, square = q.dot(_column(table, view, DIRECTION, 2)), q.dot(q)
+            if facing > 0.0 and square > 0.0:
+                distance = ti.sqrt(square)
+                toward = -q / distance
+                wide, high = width + 2.0 * margin, height + 2.0 * margin
+                x, y = u1 * wide - margin, u2 * high - margin
+                importance = wide * high * facing / (square * distance)
+    return x, y, importance, toward, distance
+
+
+@ti.func
+def connect_adjoint(sensors: ti.template(), table: ti.template(), view, point, u3, u4, to_x, to_y, to_log, to_toward):
+    """Gradients of the point [3] and of the table's row [COLUMNS] from those of what `connect` returns.
+
+    to_log: of log(importance), which is above 0. The distance's does not count.
+    """
+    kind = _kind(table, view)
+    to_point, found = project_adjoint(sensors, table, view, point, u3, u4, to_x, to_y)
+    m0, m1, m2 = _basis(sensors, table, view, kind)
+    q = point - _column(table, view, ORIGIN, 2)
+    to_q, to_0, to_1, to_2 = 0.0 * q, 0.0 * q, 0.0 * q, 0.0 * q
+    if kind == IRRADIANCE_METER:
+        if ti.static(sensors >> IRRADIANCE_METER & 1):
+            distance = q.norm()
+            facing = q.dot(m2)
+            to_q = to_log * (m2 / facing - 3.0 * q / (distance * distance))
+            to_q -= _across(q / distance, to_toward) / distance
+            to_2 = to_log / facing * q
+    elif kind != RADIANCE_METER:
+        determinant = m0.dot(m1.cross(m2))
+        to_0, to_1, to_2 = m1.cross(m2), m2.cross(m0), m0.cross(m1)
+        to_0, to_1, to_2 = -to_log / determinant * to_0, -to_log / determinant * to_1, -to_log / determinant * to_2
+        if kind == ORTHOGRAPHIC:
+            to_2 -= to_toward
+        else:
+            h = _solve(m0, m1, m2, q)
+            by_depth = _solve_adjoint(m0, m1, m2, ti.Vector([0.0, 0.0, -3.0 * to_log / h.z]))
+            to_0, to_1, to_2 = to_0 - by_depth * h.x, to_1 - by_depth * h.y, to_2 - by_depth * h.z
+            way = q
+            if ti.static(sensors >> LENS & 1):
+                way -= _lens_offset(table, view, disc(u3, u4))
+            distance = way.norm()
+            to_way = to_log / (distance * distance) * way - _across(way / distance, to_toward) / distance
+            to_q = by_depth + to_way
+            if ti.static(sensors >> LENS & 1):
+                at = disc(u3, u4)
+                for k in ti.static(range(3)):
+                    found[AXES + k] -= to_way[k] * at.x
+                    found[AXES + 3 + k] -= to_way[k] * at.y
+    for k in ti.static(range(3)):
+        found[ORIGIN + 3 * k + 2] -= to_q[k]
+        found[DIRECTION + 3 * k + 2] += to_2[k]
+        if kind == ORTHOGRAPHIC:
+            found[ORIGIN + 3 * k] += to_0[k]
+            found[ORIGIN + 3 * k + 1] += to_1[k]
+        elif kind != IRRADIANCE_METER:
+            found[DIRECTION + 3 * k] += to_0[k]
+            found[DIRECTION + 3 * k + 1] += to_1[k]
+    return to_point + to_q, found
+
+
+@ti.func
+def _across(unit, g):
+    """The part of g across a unit vector."""
+    return g - unit * unit.dot(g)
 
 
 @ti.func

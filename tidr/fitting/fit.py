@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -22,23 +22,20 @@ from tidr.scene.graph import Node, Scene
 from tidr.scene.mesh import Mesh
 
 from ..errors import SceneError
-from ..parameter import Parameter, Parameters, nearest
-from . import checkpoint, schedules
+from ..parameter import Parameters, nearest
+from . import checkpoint
 from .density_control import DensityControl
 from .growth import Growth
-from .large_steps import LargeSteps
 from .loop import Loop, Plan, Scheduled, Watcher, jittered, newest
+from .moves import optimizers_of
 from .objective import Objective, fitted_grids
-from .optimizers import SGD, Adam, Optimizer, UniformAdam, VectorAdam
+from .optimizers import Adam, Optimizer
 from .report import SHOWN, RunFolder, measure
 from .settings import FitSettings, ParameterSettings, checked, start_of
 from .start import begin
 from .start_box import begin_box, begin_even
 from .truth import how_far
 from .views import Views, load_views
-
-KINDS = {"adam": Adam, "sgd": SGD, "uniform_adam": UniformAdam, "vector_adam": VectorAdam}
-WARMUP_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -164,7 +161,7 @@ def fit_from_settings(
         views=views,
         params=params,
         objective=objective,
-        optimizers=_optimizers(settings.parameters, params, moved, density.units() if density else {}),
+        optimizers=optimizers_of(settings.parameters, params, moved, density.units() if density else {}),
         renderer=renderer,
         steps=steps or settings.steps,
         horizon=settings.steps,
@@ -297,61 +294,11 @@ def _moved(scene: Scene, params: Parameters) -> list[Node]:
     return nodes
 
 
-def _optimizers(
-    settings: Mapping[str, ParameterSettings],
-    params: Parameters,
-    moved: Mapping[Node, float],
-    units: Mapping[int, float],
-) -> list[Scheduled]:
-    """One optimizer per pattern and, for vertices and for parameters with a unit of lr (by id), one for each."""
-    owners = {id(node.vertices): node for node in moved}
-    left = dict(params)
-    made = []
-    for pattern, how in settings.items():
-        chosen = [path for path in params.select(pattern) if path in left]
-        parameters = [left.pop(path) for path in chosen]
-        for parameter in parameters:
-            if how.clamp is not None:
-                parameter.constraint = replace(parameter.constraint, clamp=tuple(how.clamp))
-        vertices = [parameter for parameter in parameters if id(parameter) in owners]
-        scaled = [parameter for parameter in parameters if id(parameter) in units]
-        others = [parameter for parameter in parameters if id(parameter) not in (owners.keys() | units.keys())]
-        if how.optimizer == "large_steps" and (others or scaled):
-            what = f"large_steps moves the vertices of a mesh, not {[*others, *scaled][0].label}"
-            raise SceneError(f"fit.parameters.{pattern}.optimizer", what, 'take "adam"')
-        for parameter in vertices:
-            node = owners[id(parameter)]
-            made.append(Scheduled(_optimizer(how, [parameter], node), how.lr * moved[node], _schedule(how)))
-        for parameter in scaled:
-            lr = how.lr * units[id(parameter)]
-            made.append(Scheduled(_optimizer(how, [parameter], None), lr, _schedule(how)))
-        if others:
-            made.append(Scheduled(_optimizer(how, others, None), how.lr, _schedule(how)))
-    return made
-
-
 def _blind(scene: Scene) -> frozenset[str]:
     """Paths of what may be without gradient at first: round Gaussians can turn, and harmonics come into play later."""
     clouds = [node.geometry for node in scene.nodes.values() if isinstance(node.geometry, Gaussians)]
     quiet = {id(item) for cloud in clouds for item in (cloud.rotations, cloud.sh_rest) if item is not None}
     return frozenset(path for path, item in scene.parameters().items() if id(item) in quiet)
-
-
-def _optimizer(how: ParameterSettings, parameters: list[Parameter], node: Node | None) -> Optimizer:
-    if how.optimizer == "large_steps":
-        return LargeSteps(node, lr=how.lr, lam=how.smoothness)
-    return KINDS[how.optimizer](parameters, lr=how.lr)
-
-
-def _schedule(how: ParameterSettings) -> Callable[[int, int], float]:
-    """The settings' schedule by name; "warmup" rises over the first twentieth, then falls like "exponential"."""
-    falling = schedules.Exponential(end=how.final_lr)
-    return {
-        "constant": schedules.Constant(),
-        "exponential": falling,
-        "cosine": schedules.Cosine(end=how.final_lr),
-        "warmup": lambda step, total: schedules.Warmup(steps=int(WARMUP_SHARE * total), then=falling)(step, total),
-    }[how.schedule]
 
 
 def _renderer(scene: Scene, options: Mapping[str, object], objective: Objective) -> Renderer:

@@ -157,7 +157,10 @@ class Loop:
                 self.folder.close()
 
     def take_best(self) -> None:
-        """Give the parameters the values of the best window where the last one was clearly worse."""
+        """Give the parameters the values of the best window where the last one was clearly worse.
+
+        Not where the renderer is annealed: losses of what it drew early say nothing about what it draws at last.
+        """
         recent = [row[1] for row in self.rows[-self.window :] if math.isfinite(row[1])]
         if self.best_values and recent and np.mean(recent) > WORSE * self.best:
             for path, value in self.best_values.items():
@@ -304,7 +307,7 @@ class Loop:
         if not losses:
             return
         mean = float(np.mean(losses))
-        if mean < self.best:
+        if mean < self.best and not self.plan.anneal:
             self.best = mean
             self.best_values = {path: parameter.numpy() for path, parameter in self.plan.params.items()}
         if self.plan.patience and self._calm.update(mean):

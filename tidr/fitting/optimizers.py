@@ -42,7 +42,7 @@ class Optimizer:
         self.reset()
 
     def step(self) -> None:
-        """Move every parameter against its gradient.
+        """Move every parameter against its gradient; that of channels that are held becomes 0.
 
         Raises:
             GradientError: a gradient is not finite; nothing was written.
@@ -54,7 +54,11 @@ class Optimizer:
         """`step` without the look at the gradients."""
         self.steps += 1
         for parameter, kept in zip(self.parameters, self._kept, strict=True):
-            self._move(parameter, kept)
+            held = parameter.constraint.held(parameter.channels)
+            if held:
+                self._move_but(held, parameter, kept)
+            else:
+                self._move(parameter, kept)
             parameter.touch()
 
     def reset(self) -> None:
@@ -108,6 +112,15 @@ class Optimizer:
 
     def _moment_shape(self, name: str, parameter: Parameter) -> tuple[int, int]:
         return parameter.rows, parameter.channels
+
+    def _move_but(self, held: list[int], parameter: Parameter, kept: dict[str, Buffer]) -> None:
+        """Move all channels of a parameter but these."""
+        rows, before = parameter.rows, Buffer((parameter.rows, parameter.channels))
+        for channel in held:
+            kernels.hold(rows, channel, parameter.value, parameter.grad, before.ndarray)
+        self._move(parameter, kept)
+        for channel in held:
+            kernels.put_back(rows, channel, before.ndarray, parameter.value)
 
     def _move(self, parameter: Parameter, kept: dict[str, Buffer]) -> None:
         raise NotImplementedError

@@ -41,6 +41,7 @@ class ParameterSettings:
     lr: step length, at the start of the schedule; for the vertices of a mesh that the fit starts anew, in radii of it.
     optimizer: one of OPTIMIZERS; "large_steps" wants a mesh's vertices.
     clamp: (low, high) that every entry is kept to.
+    channels: numbers of the entries of each row that move, as (1,) for the y of vertices; None: all.
     start: what the fit begins from in place of the scene's value: one number for all entries, one for each channel, or
         all of them in order.
     smoothness: lambda of "large_steps": the larger, the stiffer the surface.
@@ -50,6 +51,7 @@ class ParameterSettings:
     lr: float
     optimizer: str = "adam"
     clamp: tuple[float, float] | None = None
+    channels: tuple[int, ...] | None = None
     start: tuple[float, ...] | None = None
     smoothness: float = 19.0
     schedule: str = "exponential"

@@ -15,8 +15,8 @@ from ..errors import SceneError
 def how_far(scene: Scene, truth: Mapping[str, Sequence[float]]) -> dict[str, dict]:
     """{path: {"error": number, "unit": name}} for every parameter named.
 
-    Rotations (quaternions) are the angle between the two in degrees; everything else is the Euclidean distance, in the
-    parameter's own unit, "".
+    Rotations (quaternions) and directions are the angle between the two in degrees; everything else is the Euclidean
+    distance, in the parameter's own unit, "".
 
     Raises:
         SceneError: no such parameter, or a value of another size.
@@ -30,6 +30,9 @@ def how_far(scene: Scene, truth: Mapping[str, Sequence[float]]) -> dict[str, dic
             raise SceneError(f"fit.truth.{path}", what, "give a list of as many finite numbers")
         if path.endswith(".rotation") and value.size == 4:
             found[path] = {"error": _degrees(value, right), "unit": "degrees"}
+        elif parameter.constraint.unit and value.size == 3:
+            angle = np.arctan2(np.linalg.norm(np.cross(value, right)), value @ right)
+            found[path] = {"error": float(np.degrees(angle)), "unit": "degrees"}
         else:
             found[path] = {"error": float(np.linalg.norm(value - right)), "unit": ""}
     return found

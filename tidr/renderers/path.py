@@ -10,9 +10,10 @@ from tidr.array import Array
 from tidr.buffer import Buffer
 from tidr.errors import SceneError
 from tidr.fitting.tape import Operation, needs, run
-from tidr.kernels.path import media_kernels, replay, replay_kernels
+from tidr.kernels.path import media_kernels, replay_kernels, state
 from tidr.kernels.path import trace as kernels
 from tidr.kernels.path.replay_kernels import SLOPES
+from tidr.kernels.transport.sensor import PAIRED
 from tidr.scene.camera import Camera
 from tidr.scene.graph import Scene
 
@@ -45,14 +46,24 @@ class PathTracer:
     (Veach 1997). Gradients replay every path with the same random numbers (Vicini, Speierer and Jakob 2021, "Path
     Replay Backpropagation"): memory depends on neither depth nor number of samples.
 
+    A normal that is interpolated or from a map leans back to the viewer's side where it turns away from there; light
+    from below a face counts nowhere, and fades out just above it (kernels/transport/shading_normal.py).
+
+    antithetic: samples come in pairs with the same random numbers, but that the second mirrors the first's place in its
+    pixel, and its facet normal or direction at the first surface that is no perfect mirror or clear boundary (Zhang,
+    Dong and Zhao 2021, "Antithetic Sampling for Monte Carlo Differentiable Rendering"). What in gradients changes sign
+    across a glossy lobe cancels, which is nearly all of the noise of those that move highlights; other gradients and
+    the picture get up to twice the variance.
+
     Materials with `emission` shine; ambient lights are left out, since they stand for the bounces that are computed
-    here. Point lights are not seen directly. rgb and alpha are means over samples; depth, normal, uv and ids are those
-    through pixel centres, as the rasterizer gives them.
+    here. Point lights are not seen directly. Surfaces with an opacity below 1 throw whole shadows of points, spots and
+    parallel lights, and light others as if it were 1. rgb and alpha are means over samples; depth, normal, uv and ids
+    are those through pixel centres, as the rasterizer gives them.
 
     A `Volume` with an albedo is a medium: it scatters by its g in its box, in any number of events, which count as
     vertices, and dims all that is seen or lit through it; boxes may overlap. Its gradients (to density, also where that
     is 0, albedo and g) are unbiased; they take one more walk for each path (kernels/transport/medium.py). Scenes with
-    media have no gradients on Vulkan and Metal, and none with `edges`.
+    media have no gradients with warped areas.
 
     edges: "edge_sampling" adds what moving outlines change (Li, Aittala, Durand and Lehtinen 2018, "Differentiable
     Monte Carlo Ray Tracing through Edge Sampling"): edge_samples edges a pixel on the film, and for as many paths a
@@ -64,15 +75,15 @@ class PathTracer:
     picture's height: narrower is noisier, wider mixes outlines. 16 rays fall short by 3 to 9 %, 64 by 0 to 3 %.
 
     What this does not differentiate: what covers what (silhouettes, shadows and their motion), unless `edges` says so;
-    the direction of light behind perfect mirrors and clear boundaries, and see-through surfaces' places; the chance
-    with which paths are chosen and ended; alpha; where media are, where in them a path is scattered, and how much of a
-    ray between moving ends they let through. A material that is exactly black is found through light sampling only, and
-    a black medium's albedo not at all.
+    the direction of light behind perfect mirrors and clear boundaries; the chance with which paths are chosen and
+    ended; alpha; where media are, where in them a path is scattered, how much of a ray between moving ends they let
+    through, and how much of them there is before a surface that moves along the ray. A material that is exactly black
+    is found through light sampling only, and a black medium's albedo not at all.
     Edge sampling leaves out: where meshes cut through each other; hard shadows of point, spot and parallel lights;
     outlines in perfect mirrors, behind clear boundaries and before irradiance meters; a sun's direction where an
-    outline cuts its disc; the rims where an interpolated normal, but not its face, turns away from the eye or a light.
-    Warped areas leave out as much but a sun's direction, and besides that the outlines which only light of deeper
-    bounces shows, and those of what lies behind see-through surfaces.
+    outline cuts its disc. Warped areas leave out as much but a sun's direction, and besides that the outlines which
+    only light of deeper bounces shows, those of what lies behind see-through surfaces, and the small steps of light
+    from face to face of a coarse smooth mesh.
     """
 
     samples: int = 16
@@ -81,6 +92,7 @@ class PathTracer:
     film: str = "box"
     seed: int = 0
     independent_gradient: bool = True
+    antithetic: bool = False
     edges: str = "none"
     edge_samples: int = 4
     edge_depth: int = 3
@@ -96,6 +108,10 @@ class PathTracer:
                 raise SceneError(f"renderer.{name}", f"is {getattr(self, name)}", f"give {low} to {high}")
         if self.edges not in ("none", "edge_sampling", "warped_area"):
             raise SceneError("renderer.edges", f"is {self.edges!r}", "choose none, edge_sampling or warped_area")
+        if self.antithetic and self.samples % 2:
+            raise SceneError("renderer.samples", f"is {self.samples}, which makes no pairs", "give an even number")
+        if self.antithetic and self.edges == "warped_area":
+            raise SceneError("renderer.antithetic", "is not for warped areas", "take other edges, or leave it out")
         film_filter(self.film, "renderer.film")
 
     def render(self, scene: Scene, cameras: Sequence[Camera], width: int, height: int) -> Image:
@@ -110,8 +126,10 @@ class PathFrame:
         self.settings, self.scene, self.cameras = settings, scene, cameras
         self.width, self.height = width, height
         self.transport, self.media = TransportScene(scene), Media(scene)
-        if self.media.mask and settings.edges != "none":
-            raise SceneError("renderer.edges", f"is {settings.edges!r}, which knows no media", "use none")
+        if self.media.mask and settings.edges == "warped_area":
+            raise SceneError("renderer.edges", "is 'warped_area', which knows no media", "use edge_sampling")
+        if self.media.mask and settings.antithetic:
+            raise SceneError("renderer.antithetic", "knows no media, which the scene has", "leave it out")
         self.sensors = Sensors(cameras, width, height)
         self.shape = (len(cameras), height, width)
         self._drawn: tuple[Array, Array] | None = None
@@ -139,7 +157,8 @@ class PathFrame:
 
     def _static(self) -> tuple:
         film = film_filter(self.settings.film, "renderer.film")
-        return self.transport.mask | self.media.mask, self.transport.light_kinds, self.sensors.mask, film
+        sensors = self.sensors.mask | self.settings.antithetic << PAIRED
+        return self.transport.mask | self.media.mask, self.transport.light_kinds, sensors, film
 
     def _blocks(self):
         """(first pixel, pixels) of every block of the picture."""
@@ -171,16 +190,13 @@ class PathFrame:
 
     def _replay(self, rgb: Array) -> None:
         world, copies = self.transport.world, runtime.chunks()
-        if self.media.mask and runtime.current().arch in ("vulkan", "metal"):
-            mend = 'start tidr with arch="cpu"'
-            raise SceneError("nodes", "hold media, whose gradient Taichi does not compile for this backend", mend)
         if self.settings.independent_gradient:
             self._seed, self._kept = self.settings.seed ^ OTHER_PATHS, None
         wants = 0
         if needs(world.positions) or needs(world.normals) or needs(world.uvs):
-            wants |= replay.GEOMETRY
+            wants |= state.GEOMETRY
         if needs(self.sensors.table):
-            wants |= replay.SENSOR
+            wants |= state.SENSOR
         warp = self._warp()
         if warp is not None:
             wants |= warp.wants & SLOPES
@@ -196,14 +212,15 @@ class PathFrame:
                 )  # fmt: skip
                 self._settle(first, places, picks, 0, to_media.ndarray)
             else:
-                self._replay_by_steps(first, places, wants, paths.ndarray, *gradients)
+                with runtime.without_flow_pass(bool(self.media.mask)):
+                    self._replay_by_steps(first, places, wants, paths.ndarray, *gradients)
             if warp is not None:
                 warp.add(self._shared(first, places), paths, rgb)
         if warp is not None:
             warp.close()
         self.transport.collect(parts, copies)
         self.media.collect(to_media, copies)
-        if wants & replay.SENSOR:
+        if wants & state.SENSOR:
             self.sensors.collect(to_table)
         if wants and self.settings.edges == "edge_sampling":
             background = constant_color(self.scene) or (0.0, 0.0, 0.0)
@@ -242,13 +259,13 @@ class PathFrame:
         """As the kernel `replay`, one launch a step."""
         rows, static, arguments = places * self.settings.samples, self._learning(), self._shared(first, places)
         where, tables = (first, rows, *arguments[2:6]), arguments[8:]
-        reals, wholes = Buffer((rows, replay.reals_of(static[0]))), Buffer((rows, replay.WHOLES), "int")
-        state = (reals.ndarray, wholes.ndarray)
-        replay_kernels.begin(*static[2:], *where, tables[0], paths, *state)
-        while replay_kernels.advance(*static, wants, *where, *arguments[6:8], *tables, *state, grad, *parts[:-1]):
+        reals, wholes = Buffer((rows, state.reals_of(static[0]))), Buffer((rows, state.WHOLES), "int")
+        kept = (reals.ndarray, wholes.ndarray)
+        replay_kernels.begin(*static[2:], *where, tables[0], paths, *kept)
+        while replay_kernels.advance(*static, wants, *where, *arguments[6:8], *tables, *kept, grad, *parts[:-1]):
             pass
-        self._settle(first, places, reals, replay.REALS, parts[-2])
+        self._settle(first, places, reals, state.REALS, parts[-2])
         if wants:
             replay_kernels.end(
-                *static[2:], wants, self.sensors.copies, *where, *tables[:-3], paths, *state, grad, parts[3], parts[-1]
+                *static[2:], wants, self.sensors.copies, *where, *tables[:-3], paths, *kept, grad, parts[3], parts[-1]
             )

@@ -15,7 +15,7 @@ from tidr.kernels import accumulate, reduce
 from tidr.kernels.path import edges as kernels
 from tidr.kernels.path import edges_primary as on_film
 from tidr.kernels.path import edges_secondary as at_vertices
-from tidr.kernels.path import replay
+from tidr.kernels.path import state
 from tidr.kernels.transport import light_tables
 
 from .geometry import Pack
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .path import PathTracer
 
 BLOCK = 1 << 16
-"""Edge samples that are under way at a time, which take up to 120 bytes each."""
+"""Edge samples that are under way at a time, which take up to 132 bytes each."""
 OTHER_NUMBERS = 0x5EED
 """Added to the seed: edges draw other random numbers than the picture."""
 
@@ -128,7 +128,7 @@ class EdgeSampling:
         self._at_vertices(rgb)
         if needs(self.positions):
             accumulate.collect(self.copies, self.positions.rows, 3, self._to_positions.ndarray, self.positions.grad)
-        if self.wants & replay.SENSOR:
+        if self.wants & state.SENSOR:
             self.sensors.collect(self._to_table)
 
     def _arrive(self, count: int, rays: Buffer, wholes: Buffer, behind: tuple[float, ...]) -> Buffer:
@@ -184,8 +184,8 @@ class EdgeSampling:
             sizes = (self.sensors.width, self.sensors.height, self.seed)
             at_vertices.walk(
                 mask, light_kinds, sensors, film, first, places, samples, *sizes, self.settings.max_depth, depth,
-                edges.count, table, *tables, edges.table.ndarray, edges.chances.ndarray, rays.ndarray, wholes.ndarray,
-                records.ndarray, reals.ndarray,
+                edges.count, table, *tables, *self.media.tables, edges.table.ndarray, edges.chances.ndarray,
+                rays.ndarray, wholes.ndarray, records.ndarray, reals.ndarray,
             )  # fmt: skip
             brought = self._arrive(count, rays, wholes, (0.0, 0.0, 0.0))
             at_vertices.scatter(

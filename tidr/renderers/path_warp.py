@@ -11,8 +11,8 @@ from tidr.buffer import Buffer
 from tidr.fitting.tape import needs
 from tidr.kernels import accumulate
 from tidr.kernels.path import warp, warp_film, warp_light
-from tidr.kernels.path.replay import GEOMETRY, SENSOR
 from tidr.kernels.path.replay_kernels import SLOPES
+from tidr.kernels.path.state import GEOMETRY, SENSOR
 from tidr.kernels.transport import lights
 
 from .transport_scene import TransportScene

@@ -1,9 +1,8 @@
-"""Radiance that a homogeneous medium scatters along eye rays, by the photons beside them; an operation on the tape.
+"""Radiance that a medium scatters along eye rays, by the photons beside them; an operation on the tape.
 
 L = sum over photons T(t) phase Phi K_r(distance from the ray), with K_r over the disc of radius r across the ray:
 Jarosz, Zwicker and Jensen 2008, "The Beam Radiance Estimate for Volumetric Photon Mapping", with a radius given for
-each ray. In a medium that is not homogeneous march along the ray and ask `photon_density.density` (with MEDIUM) at
-every step.
+each ray. The medium is homogeneous, or those of a scene (photon_media.py).
 
 Gradients go to the photons' positions, directions and powers, and to the rays' origins, directions, extinctions and g.
 They are those of the estimate for the "biweight" kernel.
@@ -32,23 +31,34 @@ class EyeRays:
     """Rays in a medium, one row each: origins, directions (unit, from the eye) [Q, 3] in world space, lengths [Q] in
     the medium, radii [Q], extinctions [Q, 3] (linear RGB, per world unit), g [Q, 1] of Henyey and Greenstein.
 
-    pairs: room for what the adjoint lists; a number that grows, to be kept from step to step of a fit.
+    keys: in the media of a scene, in place of the last two, the rays' keys [Q]; tables: the media's. pairs: room for
+    what the adjoint lists; a number that grows, to be kept from step to step of a fit.
     """
 
     origins: Array
     directions: Array
     lengths: Buffer
     radii: Buffer
-    extinctions: Array
-    g: Array
+    extinctions: Array | None = None
+    g: Array | None = None
+    keys: Buffer | None = None
+    tables: tuple = ()
     pairs: int = 0
 
     @property
     def inputs(self) -> list[Array]:
-        return [self.origins, self.directions, self.extinctions, self.g]
+        return [array for array in (self.origins, self.directions, self.extinctions, self.g) if array is not None]
 
     def geometry(self) -> tuple:
         return self.origins.value, self.directions.value, self.lengths.ndarray, self.radii.ndarray
+
+    def medium(self) -> tuple:
+        """keys, media, media_places, media_values, extinctions, g; others' arrays for those that are not read."""
+        none = self.origins.value
+        if self.extinctions is None or self.g is None:
+            assert self.keys is not None
+            return self.keys.ndarray, *self.tables, none, none
+        return self.radii.ndarray, none, none, none, self.extinctions.value, self.g.value
 
 
 def beam_radiance(
@@ -70,27 +80,33 @@ def beam_radiance(
     radiance, found = Array((count, 3)), Buffer((count,), "int")
 
     def forward() -> None:
-        medium = (rays.extinctions.value, rays.g.value)
-        seen = (*grid.arguments, records.ndarray, *rays.geometry(), *medium)
-        kernels.gather(count, shape, *seen, radiance.value, found.ndarray)
+        seen = (*grid.arguments, records.ndarray, *rays.geometry(), *rays.medium())
+        kernels.gather(count, 0, shape, *seen, radiance.value, found.ndarray)
 
     def backward() -> None:
-        medium = (rays.extinctions.value, rays.g.value)
         if any(needs(array) for array in rays.inputs):
-            grads = [array.grad for array in rays.inputs]
-            seen = (*grid.arguments, records.ndarray, *rays.geometry(), *medium)
-            kernels.gather_adjoint(count, shape, *seen, radiance.grad, *grads)
-        wanted = (photons.positions, photons.directions, photons.powers)
-        if any(needs(array) for array in wanted):
-            first, listed = _pairs(grid, records, rays, found)
-            own = (grid.buckets, grid.start, grid.order, records.ndarray, first.ndarray, listed.ndarray)
-            seen = (rays.origins.value, rays.directions.value, rays.radii.ndarray, *medium)
-            grads = [array.grad for array in wanted]
-            kernels.gather_adjoint_photons(grid.room, shape, *own, *seen, radiance.grad, *grads)
+            grads, none = [array.grad for array in rays.inputs], rays.origins.grad
+            seen = (*grid.arguments, records.ndarray, *rays.geometry(), *rays.medium())
+            kernels.gather_adjoint(count, 0, shape, *seen, radiance.grad, *grads, none)
+        if any(needs(array) for array in (photons.positions, photons.directions, photons.powers)):
+            to_photons(0, shape, photons, grid, records, rays, found, radiance)
 
     inputs = [photons.positions, photons.directions, photons.powers, *rays.inputs]
     run(Operation(forward, backward, inputs, [radiance], "beam radiance"))
     return radiance, found
+
+
+def to_photons(
+    scene: int, profile: int, photons: Photons, grid: PointGrid, records: Buffer, rays: EyeRays, found: Buffer,
+    radiance: Array,
+) -> None:  # fmt: skip
+    """Add to the gradients of photons, in the media of a scene (its mask; else 0) also to those of their g."""
+    first, listed = _pairs(grid, records, rays, found)
+    own = (grid.buckets, grid.start, grid.order, records.ndarray, first.ndarray, listed.ndarray)
+    seen = (rays.origins.value, rays.directions.value, rays.radii.ndarray, *rays.medium())
+    grads = [array.grad for array in (photons.positions, photons.directions, photons.powers)]
+    to_g = photons.normals.grad if scene else photons.powers.grad
+    kernels.gather_adjoint_photons(grid.room, scene, profile, *own, *seen, radiance.grad, *grads, to_g)
 
 
 def _pairs(grid: PointGrid, records: Buffer, rays: EyeRays, found: Buffer) -> tuple[Buffer, Buffer]:

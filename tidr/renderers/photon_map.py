@@ -65,7 +65,7 @@ class PhotonMap:
         for name in VECTORS:
             _check(at(path, name), arrays[name], (count, 3), name)
         emitted, caustic = arrays["emitted"], arrays["caustic"]
-        if emitted.shape != () or not 1 <= int(emitted) <= 1 << 62:
+        if emitted.shape != () or emitted.dtype.kind not in "iu" or not 1 <= int(emitted) <= 1 << 62:
             raise FileError(at(path, "emitted"), "is no count of photons", "give one whole number above 0")
         if caustic.shape != (count,) or not np.isin(caustic, (0, 1)).all():
             raise FileError(at(path, "caustic"), f"is no list of {count} marks", "give 0 or 1 for each photon")
@@ -89,6 +89,7 @@ class PhotonMap:
 def _check(where: str, array: np.ndarray, shape: tuple[int, ...], name: str) -> None:
     if array.shape != shape:
         raise FileError(where, f"has the shape {array.shape}, expected {shape}")
+    array = array.astype(np.float64)  # whole numbers have a lowest one of which there is no absolute value
     largest = LARGEST_COORDINATE if name == "positions" else np.finfo(np.float32).max
     if not (np.isfinite(array).all() and (np.abs(array) <= largest).all()):
         raise FileError(where, "has numbers that are not finite, or too large")

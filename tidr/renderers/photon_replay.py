@@ -31,11 +31,12 @@ class Replay:
         self.to_table = frame.sensors.part()
         self.factor = 1.0 / frame.settings.passes
         self.fixed = (frame.density.kinds, PROFILES[frame.settings.profile], *frame.density.limits)
-        self.tables = frame.transport.tables[2:]
-        self.lights = any(needs(array) for array in frame.transport.arrays.values())
+        self.to_media = frame.media.part(self.copies)
+        self.lights = any(needs(array) for array in (*frame.transport.arrays.values(), frame.media.values))
 
     @property
     def targets(self) -> tuple:
+        """Accumulators of values, light values, texels, positions, normals, uvs and colours."""
         return tuple(part.ndarray for part in self.parts.values())
 
     def loop(self, paths: int) -> tuple:
@@ -66,12 +67,15 @@ class Replay:
         )  # fmt: skip
         seeds = (view.first, view.number, frame.settings.seed)
         ends.ends(
-            *frame.static[:2], *self.loop(view.places), view.places, *seeds[:2], view.turn, seeds[2],
-            *frame.transport.tables, wholes, reals,
-            counts, origins, queries.radii.ndarray, state.ndarray, queries.params.grad, *self.targets,
+            frame.learning, frame.static[1], *self.loop(view.places), view.places, *seeds[:2], view.turn, seeds[2],
+            *frame.tables, wholes, reals, counts, origins, state.ndarray, queries.params.grad, *self.targets,
+            self.to_media.ndarray,
         )  # fmt: skip
-        none = (state.ndarray,) * 3
-        self.sweep(True, paths, seeds, state, none)
+        none = (state.ndarray,) * 4
+        for level in reversed(range(paths.depth)):
+            self.sweep(True, paths, level, seeds, state, none)
+            if view.haze is not None:
+                view.haze.add_adjoint(view, level, state, self.to_media, self.lights)
         if needs(frame.sensors.table):
             chunks = self.copies if self.on_cpu else view.places
             ends.cameras(
@@ -98,21 +102,24 @@ class Replay:
         _aims, emitted, _aimed, number, seed = shot.start
         state = Buffer((emitted, kernels.STATE))
         state.ndarray.fill(0.0)
-        grads = tuple(array.grad for array in (photons.positions, photons.directions, photons.powers))
-        self.sweep(False, shot.paths, (0, number, seed), state, grads)
+        grads = [array.grad for array in (photons.positions, photons.directions, photons.powers)]
+        grads.append(photons.powers.grad if photons.normals.grad is None else photons.normals.grad)
+        for level in reversed(range(shot.paths.depth)):
+            self.sweep(False, shot.paths, level, (0, number, seed), state, tuple(grads))
         aims, *rest = shot.start
         ends.starts(
-            *frame.static[:2], aims, *self.loop(emitted), *rest, shot.targets.spheres.ndarray, *self.tables,
-            shot.paths.counts.ndarray, state.ndarray, *self.targets,
+            *frame.static[:2], aims, *self.loop(emitted), *rest, shot.targets.spheres.ndarray,
+            *frame.transport.tables[2:], shot.paths.counts.ndarray, state.ndarray, *self.targets,
         )  # fmt: skip
 
-    def sweep(self, camera: bool, paths, seeds: tuple, state: Buffer, grads: tuple) -> None:
-        """Take states from the last vertices of paths to their starts."""
-        for level in reversed(range(paths.depth)):
-            kernels.sweep(
-                self.frame.static[0], camera, *self.loop(paths.count), level, paths.count, *seeds, *self.tables,
-                *paths.arguments, state.ndarray, *grads, *self.targets,
-            )  # fmt: skip
+    def sweep(self, camera: bool, paths, level: int, seeds: tuple, state: Buffer, grads: tuple) -> None:
+        """Take states over one vertex of paths, towards their starts."""
+        targets, frame = self.targets, self.frame
+        kernels.sweep(
+            frame.learning, camera, *self.loop(paths.count), level, paths.count, *seeds, *frame.transport.tables[2:10],
+            *frame.media.tables, *paths.arguments, state.ndarray, *grads, targets[0], *targets[3:],
+            self.to_media.ndarray,
+        )  # fmt: skip
 
 
 def replay(frame: PhotonFrame, rgb: Array) -> None:
@@ -121,12 +128,14 @@ def replay(frame: PhotonFrame, rgb: Array) -> None:
     for lit, views in frame.passes(frame.reaches(), grads=True):
         shot = lit.shot
         assert shot is not None  # the method "map" alone takes saved photons, and it has no gradient
-        for array in (shot.photons.positions, shot.photons.directions, shot.photons.powers):
-            array.zero_grad()
+        for array in (shot.photons.positions, shot.photons.directions, shot.photons.powers, shot.photons.normals):
+            if array.grad is not None:
+                array.zero_grad()
         for view in views:
             work.view(view, shot, lit)
         if work.lights:
             work.shot(shot)
     frame.transport.collect(work.parts, work.copies)
+    frame.media.collect(work.to_media, work.copies)
     if needs(frame.sensors.table):
         frame.sensors.collect(work.to_table)

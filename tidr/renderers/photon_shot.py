@@ -13,6 +13,7 @@ from tidr.scene.material import blended
 
 from .photon_grid import Photons
 from .sorting import capacity, prefix_sum
+from .transport_media import Media
 from .transport_scene import TransportScene
 
 FOCUSING = ("conductor", "dielectric", "thin_dielectric")
@@ -57,28 +58,38 @@ def focuses(scene: Scene, materials) -> bool:
 class Shot:
     """The photons of pass `number` of `emitted` photons, `aimed` of them towards the targets.
 
-    photons: those that landed, in the order of their paths. Memory is 40 bytes for each photon and each of `max_depth`
-    vertices.
+    photons: those that landed, in the order of their paths: `count` on surfaces, behind them those that media scatter,
+    with g in place of a normal. `photons.flags` mark the former, `drifting` the latter. Memory is 40 bytes for each
+    photon and each of `max_depth` vertices.
     """
 
     def __init__(
-        self, transport: TransportScene, targets: Targets, emitted: int, aimed: int, number: int, seed: int,
-        max_depth: int, roulette_depth: int, grads: bool = False,
+        self, transport: TransportScene, media: Media, targets: Targets, emitted: int, aimed: int, number: int,
+        seed: int, max_depth: int, roulette_depth: int, grads: bool = False,
     ) -> None:  # fmt: skip
         self.targets, self.paths = targets, Paths(emitted, max(max_depth - 1, 1))
-        landed = Buffer((emitted + 1,), "int")
+        landed, adrift = (Buffer((emitted + 1,), "int") for _ in range(2))
         self.start = (int(aimed > 0), emitted, aimed, number, seed)
         wholes, reals, counts, origins = self.paths.arguments
         kernels.shoot(
-            transport.mask, transport.light_kinds, *self.start, max_depth, roulette_depth, targets.spheres.ndarray,
-            *transport.tables, origins, counts, landed.ndarray, wholes, reals,
+            transport.mask | media.mask, transport.light_kinds, *self.start, max_depth, roulette_depth,
+            targets.spheres.ndarray, *transport.tables, *media.tables, origins, counts, landed.ndarray, adrift.ndarray,
+            wholes, reals,
         )  # fmt: skip
         prefix_sum(landed, 1, emitted)
-        self.count = int(landed.ndarray[emitted])
-        room = capacity(self.count)
+        self.count, among = int(landed.ndarray[emitted]), 0
+        if media.mask:
+            prefix_sum(adrift, 1, emitted)
+            among = int(adrift.ndarray[emitted])
+        room = capacity(self.count + among)
         at, flights, powers = (Array((room, 3), needs_grad=grads) for _ in range(3))
-        self.photons = Photons(at, flights, powers, Array((room, 3), needs_grad=False), Buffer((room,), "int"))
+        normals = Array((room, 3), needs_grad=grads and media.mask > 0)
+        self.photons, self.drifting = (
+            Photons(at, flights, powers, normals, Buffer((room,), "int")),
+            Buffer((room,), "int"),
+        )
         kernels.land(
-            emitted, room, transport.tables[2], transport.tables[3], counts, landed.ndarray, origins, wholes, reals,
-            at.value, flights.value, powers.value, self.photons.normals.value, self.photons.flags.ndarray,
+            int(media.mask > 0), emitted, room, *transport.tables[2:4], *media.tables, counts, landed.ndarray,
+            adrift.ndarray, origins, wholes, reals, at.value, flights.value, powers.value, normals.value,
+            self.photons.flags.ndarray, self.drifting.ndarray,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The photon mapper: caustics and indirect light from the density of photons."""
+"""The photon mapper: caustics, indirect light and light in media from the density of photons."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tidr import runtime
 from tidr.array import Array
 from tidr.buffer import Buffer
 from tidr.errors import GradientError, SceneError
@@ -21,12 +22,15 @@ from tidr.scene.camera import Camera
 from tidr.scene.graph import Scene
 from tidr.scene.mesh import Mesh
 from tidr.scene.tetrahedra import Tetrahedra
+from tidr.scene.volume import Volume
 
 from .photon_density import DensitySettings, Queries, radius_of_pass
 from .photon_grid import Photons, PointGrid
 from .photon_map import PhotonMap
+from .photon_media import Drift, Haze, first_radius
 from .photon_shot import Paths, Shot, Targets
 from .renderer import Image
+from .transport_media import Media
 from .transport_scene import OTHER_PATHS, TransportScene
 from .transport_sensor import Sensors, film_filter
 
@@ -38,12 +42,19 @@ FOOTPRINTS = 4.0  # of a pixel: the first radius, where none is given
 
 @dataclass(frozen=True, kw_only=True)
 class PhotonMapper:
-    """Draws meshes lit by everything that shines: direct light by sampling lights, all other light from photons.
+    """Draws meshes and media lit by all that shines: direct light by sampling lights, all other light from photons.
 
     Paths from the camera go by mirrors and clear boundaries to the first surface that scatters. There light that comes
     straight from the lights is sampled, and all other light is the density of the photons within a radius (Jensen 1996,
     "Global Illumination using Photon Maps"), which blurs it: the picture is biased, less with every pass as the radius
     shrinks. Caustics are found that no path from the camera would find, also in mirrors and behind glass.
+
+    A `Volume` with an albedo is a medium: photons are scattered in its box by its g, in any number of events, and kept
+    there. A ray from the camera sees all of those within a radius around it, direct light too, by the beam radiance
+    estimate (Jarosz, Zwicker and Jensen 2008, "The Beam Radiance Estimate for Volumetric Photon Mapping"); the media
+    dim it and what lights surfaces. Radii around rays follow the rule of "progressive" with every method. Boxes may
+    overlap, and densities vary: transmittance is estimated without bias (kernels/transport/medium.py). Media are not
+    drawn on Vulkan and Metal.
 
     method:
         "progressive": every pass has new photons, new paths from the camera and a smaller radius, r_(i+1)^2 =
@@ -55,7 +66,8 @@ class PhotonMapper:
         "map": photons are traced once; caustics are looked up, other indirect light is gathered by one ray for each
             pass, at whose end photons of all kinds are looked up. The radius stays.
     photons: emitted in a pass. passes: also samples per pixel. radius: the first one, in world units; None: four times
-        the median distance of what neighbouring pixels see. alpha: how fast radii shrink, in (0, 1).
+        the median distance of what neighbouring pixels see, in media by their size and the photons. alpha: how fast
+        radii shrink, in (0, 1).
     aimed: share of the photons that starts towards the nodes whose materials mirror or refract, where there are any.
     profile: "constant", "cone", "epanechnikov", "biweight" or "gaussian", how photons count by their distance.
     max_depth: edges of a path, of photons and of the camera each. roulette_depth: from this vertex on photons end at
@@ -67,11 +79,15 @@ class PhotonMapper:
 
     A pass is repeated for its gradient, so memory does not depend on their number, and photons move with what moves
     their paths: lights, indices of refraction, vertices (Xing, Li, Luan and Xu 2024, "Differentiable Photon Mapping
-    using Generalized Path Gradients").
+    using Generalized Path Gradients"). Media have gradients to density, albedo and g, with the places of collisions
+    held fixed. Opacities and weights of blends have those of the chances that they are.
 
     What this does not differentiate: radii; silhouettes, which photons and paths from the camera jump across, and
-    shadows' outlines; roughness by the directions that it makes photons take (it is differentiated at fixed directions,
-    which has the same mean); anything of the method "map".
+    shadows' outlines: where a lens stands free in a beam, the light that enters at its rim can be as much as all the
+    rest of the gradient to its place (tests/test_photon_boundary.py measures it), so let the beam fill no more than the
+    lens; roughness by the directions that it makes photons take (it is differentiated at fixed directions, which has
+    the same mean, as has g); where media are, and how much more or less of a medium a ray passes as it moves; light
+    that a medium would scatter where its density is 0; anything of the method "map", which draws no media.
     """
 
     photons: int = 1 << 16
@@ -110,29 +126,41 @@ class PhotonMapper:
         """Draw a batch of cameras; see `tidr.render`.
 
         Raises:
-            SceneError: a node that is no mesh: media are not drawn.
+            SceneError: a node that is neither mesh nor medium, a medium that emits light, any medium with method "map",
+                on Vulkan or on Metal.
         """
         return Image(PhotonFrame(self, scene, cameras, width, height).makers())
 
     def trace(self, scene: Scene) -> PhotonMap:
-        """The photons of the first pass, to keep or to look at."""
-        shot = _shoot(self, scene, _transport(scene), 0)
+        """The photons of the first pass that landed on surfaces, to keep or to look at."""
+        shot = _shoot(self, scene, _transport(scene), _media(scene), 0)
         return PhotonMap(shot.photons, shot.count, self.photons)
 
 
 def _transport(scene: Scene) -> TransportScene:
     for name, node in scene.nodes.items():
-        if node.geometry is not None and not isinstance(node.geometry, Mesh | Tetrahedra):
+        if node.geometry is not None and not isinstance(node.geometry, Mesh | Tetrahedra | Volume):
             what = f"photons do not meet a {type(node.geometry).__name__}"
-            raise SceneError(f"nodes.{name}", what, "only meshes are drawn; take the node out, or another renderer")
+            raise SceneError(
+                f"nodes.{name}", what, "meshes and media are drawn; take the node out, or another renderer"
+            )
     return TransportScene(scene)
 
 
-def _shoot(settings: PhotonMapper, scene: Scene, transport: TransportScene, number: int, grads: bool = False) -> Shot:
+def _media(scene: Scene) -> Media:
+    media = Media(scene)
+    if media.mask and runtime.current().arch in ("vulkan", "metal"):
+        raise SceneError("nodes", "hold media, which photons do not meet on this backend", 'start tidr with arch="cpu"')
+    return media
+
+
+def _shoot(
+    settings: PhotonMapper, scene: Scene, transport: TransportScene, media: Media, number: int, grads: bool = False
+) -> Shot:
     targets = Targets(scene, transport)
     aimed = min(round(settings.photons * settings.aimed), settings.photons - 1) if targets.count else 0
     return Shot(
-        transport, targets, settings.photons, aimed, number, settings.seed, settings.max_depth,
+        transport, media, targets, settings.photons, aimed, number, settings.seed, settings.max_depth,
         settings.roulette_depth, grads,
     )  # fmt: skip
 
@@ -155,16 +183,20 @@ class View:
         self.queries = Queries(points, shading, sides, eyes, params, kind, radius)
         self.radiance = Array((self.rows, 3), needs_grad=grads)
         self.found = Buffer((self.rows,), "int")
+        self.haze: Haze | None = None
         wholes, reals, counts, origins = self.paths.arguments
         settings = frame.settings
         kernels.look(
             *frame.static, frame.gathers, first, places, self.number, self.turn, frame.width, frame.height,
-            settings.seed, settings.max_depth, frame.sensors.table.value, *frame.transport.tables, reach.ndarray,
-            origins, counts, wholes, reals, self.seen.ndarray, *self.queries.arguments(),
+            settings.seed, settings.max_depth, frame.sensors.table.value, *frame.tables, reach.ndarray, origins,
+            counts, wholes, reals, self.seen.ndarray, *self.queries.arguments(),
         )  # fmt: skip
 
-    def gather(self, frame: PhotonFrame, lights: Lit) -> None:
+    def gather(self, frame: PhotonFrame, lights: Lit, grads: bool) -> None:
         """Radiance from photons."""
+        if lights.drift is not None:
+            self.haze = Haze(frame, self, lights.drift, grads)
+            self.haze.add(self, kernels.LIGHT_SEEN)
         fixed = (frame.density.kinds, PROFILES[frame.settings.profile], *frame.density.limits)
         for k, (grid, records) in enumerate(lights.grids):
             given = self.queries.arguments()
@@ -181,11 +213,13 @@ class View:
 class Lit:
     """The photons of a pass in their grids: all of them, or with final gathering those of caustics and all.
 
-    shot: where they are from; None where they were saved.
+    shot: where they are from; None where they were saved. drift: those in media, if there are media.
     """
 
-    def __init__(self, photons: Photons, shot: Shot | None, cell: float, gathers: bool) -> None:
-        self.shot = shot
+    def __init__(
+        self, photons: Photons, shot: Shot | None, cell: float, gathers: bool, drift: Drift | None = None
+    ) -> None:
+        self.shot, self.drift = shot, drift
         self.grids: list[tuple[PointGrid, Buffer]] = []
         for which in ("caustic", "all") if gathers else ("all",):
             grid = PointGrid(cell)
@@ -200,13 +234,16 @@ class PhotonFrame:
         self, settings: PhotonMapper, scene: Scene, cameras: Sequence[Camera], width: int, height: int
     ) -> None:
         self.settings, self.scene, self.width, self.height = settings, scene, width, height
-        self.transport = _transport(scene)
+        self.transport, self.media = _transport(scene), _media(scene)
+        self.mask = self.transport.mask | self.media.mask
         self.sensors = Sensors(cameras, width, height)
         self.shape = (len(cameras), height, width)
         self.gathers = settings.method == "map"
+        if self.gathers and self.media.mask:
+            raise SceneError("renderer.method", "is 'map', which knows no media", "take 'progressive', 'sppm' or 'ppm'")
         self.density = DensitySettings(profile=settings.profile, kinds=self.transport.mask & KINDS)
         film = film_filter(settings.film, "renderer.film")
-        self.static = self.transport.mask, self.transport.light_kinds, self.sensors.mask, film
+        self.static = self.mask, self.transport.light_kinds, self.sensors.mask, film
         self._radius = settings.radius
         self._drawn: tuple[Array, Array] | None = None
 
@@ -217,10 +254,20 @@ class PhotonFrame:
     def _draw(self) -> tuple[Array, Array]:
         if self._drawn is None:
             rgb, alpha = Array((*self.shape, 3)), Array((*self.shape, 1), needs_grad=False)
-            inputs = [*self.transport.arrays.values(), self.sensors.table]
+            inputs = [*self.transport.arrays.values(), self.media.values, self.sensors.table]
             run(Operation(lambda: self._trace(rgb, alpha), lambda: self._replay(rgb), inputs, [rgb], "photon mapping"))
             self._drawn = rgb, alpha
         return self._drawn
+
+    @property
+    def tables(self) -> tuple:
+        """The scene's for kernels that follow paths."""
+        return *self.transport.tables, *self.media.tables
+
+    @property
+    def learning(self) -> int:
+        """Inside a backward: the mask for kernels of the gradient."""
+        return self.mask | self.media.learns()
 
     def blocks(self) -> list[tuple[int, int]]:
         """(first pixel, pixels) of every block of the pictures."""
@@ -278,13 +325,16 @@ class PhotonFrame:
         """The photons of a pass, new or saved."""
         if self.settings.saved is not None:
             return Lit(self.settings.saved.photons, None, cell, self.gathers)
-        shot = _shoot(self.settings, self.scene, self.transport, number, grads)
-        return Lit(shot.photons, shot, cell, self.gathers)
+        shot = _shoot(self.settings, self.scene, self.transport, self.media, number, grads)
+        drift = None
+        if self.media.mask:
+            drift = Drift(shot, radius_of_pass(self.settings.radius or first_radius(self), number, self.settings.alpha))
+        return Lit(shot.photons, shot, cell, self.gathers, drift)
 
     def _views(self, number: int, lit: Lit, reaches: list[Buffer], held: list[Buffer], grads: bool):
         for (first, places), reach, kept in zip(self.blocks(), reaches, held, strict=True):
             view = View(self, first, places, number, reach, grads)
-            view.gather(self, lit)
+            view.gather(self, lit, grads)
             yield view
             if self.settings.method in ("sppm", "ppm"):
                 radii.shrink(places, self.settings.alpha, view.found.ndarray, kept.ndarray, reach.ndarray)

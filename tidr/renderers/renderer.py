@@ -116,6 +116,7 @@ _RENDERERS: dict[str, str | type] = {
     "points": "points.PointRenderer",
     "path": "path.PathTracer",
     "photons": "photons.PhotonMapper",
+    "light_tracing": "light_tracing.LightTracer",
 }
 SUITED = {
     "Mesh": "raster",

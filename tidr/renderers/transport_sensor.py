@@ -59,7 +59,12 @@ class Sensors:
 
         def forward() -> None:
             rows = [(camera.unprojection(width, height).reshape(18), camera.lens()) for camera in cameras]
-            self.table.set(np.stack([np.append(np.concatenate(row), k) for row, k in zip(rows, kinds, strict=True)]))
+            table = np.stack([np.append(np.concatenate(row), k) for row, k in zip(rows, kinds, strict=True)])
+            for camera, row in zip(cameras, table, strict=True):
+                if not np.isfinite(row).all():
+                    name = camera.position.path.rpartition(".")[0] or "camera"
+                    raise SceneError(name, "its parameters are not finite", "give finite numbers")
+            self.table.set(table)
 
         def backward() -> None:
             gradients = self.table.grad_numpy().astype(np.float64)

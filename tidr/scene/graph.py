@@ -191,10 +191,17 @@ class Scene:
         return order
 
     def world_matrices(self) -> dict[str, np.ndarray]:
-        """[4, 4] object-to-world matrix of every node."""
+        """[4, 4] object-to-world matrix of every node.
+
+        Raises:
+            SceneError: names a node whose translation, rotation or scale a kernel has made something else than finite.
+        """
         worlds: dict[str, np.ndarray] = {}
         for node in self.ordered_nodes():
             local = node.local_matrix()
+            if not np.isfinite(local).all():
+                what = "its translation, rotation or scale is not finite"
+                raise SceneError(f"nodes.{node.name}", what, "give finite numbers")
             worlds[node.name] = local if node.parent is None else worlds[node.parent] @ local
         return worlds
 

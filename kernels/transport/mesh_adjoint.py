@@ -5,9 +5,8 @@ from typing import Any, NamedTuple
 import taichi as ti
 
 from ..accumulate import add, add3, load3
-from ..transport import materials, normal_map, surface
-from ..transport.light_shapes import cross_adjoint, point_adjoint
-from . import hit
+from . import hit, materials, normal_map, surface
+from .light_shapes import cross_adjoint, point_adjoint
 
 
 class Parts(NamedTuple):

@@ -2,7 +2,7 @@
 
 import taichi as ti
 
-from ..transport import materials, normal_map, surface
+from . import materials, normal_map, surface
 
 
 @ti.func

@@ -1,0 +1,68 @@
+"""Gradients of what lies before, on and behind surfaces that light goes straight through."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+
+import tidr
+from tidr.renderers.path import PathTracer
+from tidr.scene.camera import Camera
+from tidr.scene.graph import Film, Node, Scene
+from tidr.scene.light import PointLight
+from tidr.scene.material import Material
+from tidr.scene.mesh import Mesh
+from tidr.scene.texture import Texture
+
+from .gradients import directional_check, weighted
+from .path_scenes import quad
+from .test_path_edges import QUARTERS, differences, same_mean, slopes
+
+
+def sheet_before_wall(opacity: np.ndarray, half: float) -> Scene:
+    """A wall behind a sheet of that opacity [8, 8], and another wall behind the camera; a lamp on either side.
+
+    All are so wide, `half` to each side, that no rim is seen, and have patterns two units wide.
+    """
+    rng = np.random.default_rng(5)
+    pattern = {name: Texture(rng.uniform(0.1, 0.9, (6, 6, 3))) for name in ("sheet", "wall", "back")}
+    scene = Scene(Film(8, 8))
+    for name, place, sign in (("sheet", 1.0, 1.0), ("wall", 0.0, 1.0), ("back", 4.0, -1.0)):
+        square = quad((0, 0, place), half, axis=2, sign=sign)
+        uvs = half * np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) + rng.uniform(0, 1, 2)
+        scene.add_node(
+            name, Node(Mesh(square.vertices.numpy(), square.faces, uvs=uvs, shading="flat"), (f"{name} paint",))
+        )
+        let_through = {"opacity": Texture(opacity[..., None])} if name == "sheet" else {}
+        scene.add_material(f"{name} paint", Material("lambert", albedo=pattern[name], **let_through))
+    scene.add_light("inner", PointLight((0.5, 0.3, 0.5), (3.0, 2.0, 1.0)))
+    scene.add_light("outer", PointLight((-0.4, 0.2, 2.5), (4.0, 5.0, 6.0)))
+    scene.add_camera("front", Camera.look_at((0.2, 0.1, 3), (0, 0, 0), fov_y_degrees=40, width=8, height=8))
+    return scene
+
+
+def seen(scene: Scene, seed=0, edges="none", **options):
+    settings = PathTracer(seed=seed, edges=edges, roulette_depth=99, **options)
+    return weighted(tidr.render(scene, renderer=settings).rgb, QUARTERS)
+
+
+def test_what_the_camera_sees_through_a_sheet_moves_along_its_rays(f64):
+    """An even sheet: which paths go through it does not change, and gradients are exact."""
+    scene = sheet_before_wall(np.full((8, 8), 0.4), 3.0)
+    wanted = scene.parameters("sheet.*", "wall.*", "front.*", "*er.position")
+    loss = functools.partial(seen, scene, samples=8, max_depth=2, independent_gradient=False)
+    directional_check(loss, list(wanted.values()), f64, directions=1)
+
+
+@pytest.mark.row(104)
+@pytest.mark.parametrize("moved", ["sheet", "wall", "back", "front"])
+def test_patterns_and_what_they_let_through_move_as_differences_say(f64, moved):
+    """With a sheet whose opacity varies, light goes through it to the camera and between the walls."""
+    scene = sheet_before_wall(np.random.default_rng(6).uniform(0.1, 0.9, (8, 8)), 40.0)
+    array = scene[moved].position if moved == "front" else scene[moved].translation
+    way = {"back": (0.9, -0.4, 0.6)}.get(moved, (0.6, 0.7, -0.4))
+    found = slopes(functools.partial(seen, scene, samples=1024, max_depth=3), [array], [way])
+    expected = differences(functools.partial(seen, scene, samples=4096, max_depth=3), array, way, 0.02)
+    same_mean(found, expected)
