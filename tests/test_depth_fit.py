@@ -124,6 +124,15 @@ def test_small_rotations_are_told_exactly(f64):
     assert found["one.focal"] == {"error": 5.0, "unit": ""}
 
 
+def test_directions_are_told_in_degrees(f64):
+    """The bundled shadow's sun begins 20 degrees off; lengths do not count."""
+    scene = tidr.load("shadow_light")
+    scene["sun"].direction.set(scene.fit.parameters["sun.direction"].start)
+    found = how_far(scene, {"sun.direction": scene.fit.truth["sun.direction"]})
+    assert found["sun.direction"]["unit"] == "degrees"
+    assert found["sun.direction"]["error"] == pytest.approx(20, abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -12,7 +12,6 @@ from tidr.errors import SceneError
 from tidr.fitting import checkpoint
 from tidr.fitting.fit import fit_from_settings
 from tidr.fitting.settings import FitSettings, ParameterSettings
-from tidr.renderers.path import PathTracer
 
 from .path_scenes import open_box
 
@@ -92,25 +91,3 @@ def test_a_fit_starts_from_the_values_given(f32, tmp_path, start, expected):
 def test_a_start_of_another_size_or_not_finite_is_refused(f32, tmp_path, start):
     with pytest.raises(SceneError, match=r"fit\.parameters\.red\.albedo\.start"):
         fit_from_settings(open_box(), settings_of(tmp_path, "path", start), tmp_path / "run")
-
-
-@pytest.mark.row(187)
-def test_a_lamp_is_found_by_the_light_it_throws(f32):
-    """T10: place and intensity of a point light, one unit off at first, within 2 %."""
-    scene = open_box()
-    lamp = scene.lights["lamp"]
-    arrays = [lamp.position, lamp.intensity]
-    truth = [array.numpy() for array in arrays]
-    target = tidr.render(scene, renderer=PathTracer(samples=512, max_depth=3, seed=99)).rgb.numpy()
-    lamp.position.set(truth[0] + np.array([0.6, 0.6, 0.53]))
-    lamp.intensity.set([8.0, 8.0, 8.0])
-    optimizers = [tidr.Adam(lamp.position, 0.08), tidr.Adam(lamp.intensity, 0.2)]
-    for step in range(80):
-        with tidr.Tape() as tape:
-            image = tidr.render(scene, renderer=PathTracer(samples=16, max_depth=3, seed=step))
-            tape.add(tidr.losses.mse(image.rgb, target))
-        for optimizer, rate in zip(optimizers, (0.08, 0.2), strict=True):
-            optimizer.lr = rate * 0.03 ** (step / 80)
-            optimizer.step()
-    for array, right in zip(arrays, truth, strict=True):
-        assert np.linalg.norm(array.numpy() - right) <= 0.02 * np.linalg.norm(right)

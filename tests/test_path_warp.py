@@ -114,6 +114,7 @@ def test_a_scene_that_moves_with_its_camera_looks_the_same(f64):
 
 
 @pytest.mark.row(33)
+@pytest.mark.row(187)
 @pytest.mark.row(200)
 def test_the_sun_is_found_by_a_shadow_alone(f64):
     """T11: 20 degrees off at first, at most one in the end."""
