@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -119,19 +118,6 @@ def generation() -> int:
     """Grows with every `init`; what was allocated under an older number is stale."""
     current()
     return _generation
-
-
-@contextlib.contextmanager
-def without_flow_pass(wanted: bool) -> Iterator[None]:
-    """Where wanted, kernels first called inside compile without Taichi's control-flow pass, which on Vulkan takes
-    minutes over the largest ones, and breaks some."""
-    config = taichi().lang.impl.get_runtime().prog.config()
-    before = config.cfg_optimization
-    config.cfg_optimization = before and not wanted
-    try:
-        yield
-    finally:
-        config.cfg_optimization = before
 
 
 def real():

@@ -46,13 +46,14 @@ from .state import (
     read,
     write,
 )
-from .vertex import DIMENSIONS, FAR, PASSES, PICKING, leave, look, place, power, scatterer, stopped
+from .vertex import DIMENSIONS, FAR, PASSES, PICKING, beyond, leave, look, place, power, scatterer, stopped, veils
 from .vertex_adjoint import (
     arrival_adjoint,
     light_adjoint,
     passing_adjoint,
     ratio,
     surface_adjoint,
+    veil_adjoint,
     vertex_adjoint,
 )
 
@@ -98,6 +99,27 @@ def arrive(
 
 
 @ti.func
+def veil(mask: ti.template(), t: ti.template(), start_at, to, reach, key):
+    """What see-through surfaces leave of a sharp light: (share, how many they are, and one of them by chance: triangle,
+    u, v, the share that it lets through)."""
+    o, left, clear, crossed = start_at, reach, 1.0, 0
+    triangle, u, v, share = -1, 0.0, 0.0, 1.0
+    while left > 0.0:
+        met, distance, u_met, v_met = bvh.meet(o, to, left, False, t.nodes, t.leaves)
+        left -= distance
+        if met < 0:
+            left = 0.0
+        else:
+            through, o = beyond(mask, t, met, u_met, v_met, to)
+            clear, crossed = clear * through, crossed + 1
+            if rng.draw(key, crossed) * crossed < 1.0:
+                triangle, u, v, share = met, u_met, v_met, through
+            if clear <= 0.0:
+                left = 0.0
+    return clear, crossed, triangle, u, v, share
+
+
+@ti.func
 def rays(
     mask: ti.template(), t: ti.template(), key, base, looking, near, way, far, going, d, s: ti.template()
 ):  # fmt: skip
@@ -136,11 +158,15 @@ def rays(
 def scatter_adjoint(
     mask: ti.template(), light_kinds: ti.template(), wants: ti.template(), atomic: ti.template(), t: ti.template(),
     parts: ti.template(), copy, triangle, uv, color, row, slope, kind, p: ti.template(), x, n, outward, wi, looking,
-    entry, other, b1, b2, way, value, f, light_share, to_light, mirror, wo, d, share, g, s: ti.template(),
+    entry, other, b1, b2, way, value, f, light_share, to_light, by_near, by_way, mirror, wo, d, share, g,
+    s: ti.template(),
 ):  # fmt: skip
     """To the material, the light and the light's place; returns what light that was looked at brought, by g, and the
-    gradients of (place, n, normal of the face, direction to the viewer, of the path, uv, vertex colour)."""
-    to_uv, to_color, to_x = ti.Vector([0.0, 0.0]), 0.0 * x, 0.0 * x
+    gradients of (place, n, normal of the face, direction to the viewer, of the path, uv, vertex colour).
+
+    by_near, by_way: gradients of the place and of the direction to the light by what lies between.
+    """
+    to_uv, to_color, to_x = ti.Vector([0.0, 0.0]), 0.0 * x, by_near
     if ti.static(mask >> materials.BLENDS & 1):
         if triangle >= 0:
             to_uv = materials.weight_scatter(
@@ -169,8 +195,8 @@ def scatter_adjoint(
     if looking == 1:
         first_light, first_texel = copy * t.light_values.shape[0] * lights.VALUES, copy * t.texels.shape[0]
         by_x, by_corners = lights.sample_adjoint(
-            light_kinds, t, x, entry, b1, b2, way, g_value, to_way, parts.light_values, first_light, parts.texels,
-            first_texel, atomic,
+            light_kinds, t, x, entry, b1, b2, way, g_value, to_way + by_way, parts.light_values, first_light,
+            parts.texels, first_texel, atomic,
         )  # fmt: skip
         to_x += by_x
         if ti.static(wants & GEOMETRY):
@@ -252,17 +278,33 @@ def step(
             k[MIRRORED] = 0
         write(s, ORIGIN, o)
     base = DIMENSIONS * (1 + k[DEPTH] + k[PASSED])
-    looking, clear, following, distance, next_u, next_v, which, where, lengths = rays(
-        mask, t, key, base, looking, near, way, far, going, toward, s
+    dim, crossed, crossing, cross_u, cross_v, let_through, seen = 1.0, 0, -1, 0.0, 0.0, 1.0, looking
+    if ti.static(veils(mask)):
+        if looking == 1 and lights.sharp(light_kinds, t, entry) == 1:
+            dim, crossed, crossing, cross_u, cross_v, let_through = veil(
+                mask, t, near, way, far, rng.mix(key, base + PICKING)
+            )
+            seen = 0
+    free, clear, following, distance, next_u, next_v, which, where, lengths = rays(
+        mask, t, key, base, seen, near, way, far, going, toward, s
     )
-    light_share, lit = light_share * clear, 0.0
+    if seen == looking:
+        looking = free
+    elif dim <= 0.0:
+        looking = 0
+    light_share, lit = light_share * clear * dim, 0.0
     if stops == 1:
-        to_x, to_n, to_outward, to_wi, to_d = zero, zero, zero, zero, zero
+        to_x, to_n, to_outward, to_wi, to_d, to_near, to_way = zero, zero, zero, zero, zero, zero, zero
         if scatters == 1:
+            if ti.static(veils(mask)):
+                to_near, to_way = veil_adjoint(
+                    mask, wants, atomic, t, parts, copy, x, way, crossing, cross_u, cross_v,
+                    -g.dot(read(s, BETA) * f * value) * light_share * crossed / ti.max(let_through, 1e-6),
+                )  # fmt: skip
             lit, to_x, to_n, to_outward, to_wi, to_d, by_uv, by_color = scatter_adjoint(
                 mask, light_kinds, wants, atomic, t, parts, copy, triangle, uv, color, row, slope, kind, p, x, n,
-                outward, wi, looking, entry, other, b1, b2, way, value, f, light_share, to_light, mirror, wo, toward,
-                share, g, s,
+                outward, wi, looking, entry, other, b1, b2, way, value, f, light_share, to_light, to_near, to_way,
+                mirror, wo, toward, share, g, s,
             )  # fmt: skip
             to_uv, to_color = to_uv + by_uv, to_color + by_color
         if triangle >= 0:

@@ -17,6 +17,7 @@ from .vertex import (
     FLIGHT,
     LENS,
     PASSES,
+    beyond,
     glow,
     leave,
     look,
@@ -25,6 +26,7 @@ from .vertex import (
     scatterer,
     shining,
     stopped,
+    veils,
 )
 
 A1 = ti.types.ndarray(ndim=1)
@@ -106,11 +108,12 @@ def scatter(
     mask: ti.template(), light_kinds: ti.template(), t: ti.template(), kind, p: ti.template(), x, n, outward, d, beta,
     eta, depth, roulette_depth, mirrored, key, base,
 ):  # fmt: skip
-    """The two rays from a vertex: (1 if there is one to a light, what it would bring, origin, direction, length), and
-    as `leave` says (1 if the path goes on, origin, direction, throughput, pdf, delta, eta)."""
+    """The two rays from a vertex: (1 if there is one to a light, 2 if see-through surfaces dim it only, what it would
+    bring, origin, direction, length), and as `leave` says (1 if the path goes on, origin, direction, throughput, pdf,
+    delta, eta)."""
     tangent, bitangent = surface.frame(n)
     wi = surface.to_local(tangent, bitangent, n, -d)
-    looking, _entry, other, b1, b2, way, far, value, f, share, _wo = look(
+    looking, entry, other, b1, b2, way, far, value, f, share, _wo = look(
         mask, light_kinds, t, x, outward, n, wi, kind, p, key, base
     )
     pending = ti.Vector([0.0, 0.0, 0.0])
@@ -118,6 +121,8 @@ def scatter(
         pending = beta * f * value * shining(mask, t, other, b1, b2) * share
         if pending.max() <= 0.0:
             looking = 0
+        elif ti.static(veils(mask)):
+            looking += lights.sharp(light_kinds, t, entry)
     going, next_o, next_d, after, _share, pdf, delta, index, _wo2 = leave(
         mask, x, outward, n, wi, kind, p, beta, eta, depth, roulette_depth, mirrored, key, base
     )
@@ -154,11 +159,20 @@ def walk(
                 if found >= 0:
                     inside, distance = found, far
         scatters, kind, x, n, outward, p = 0, 0, zero, zero, zero, ti.Vector.zero(float, PARAMS)
-        if shadow == 1:
+        if shadow >= 1:
             if triangle < 0:
                 light += pending
-            shadow, o, d, reach = 0, next_o, next_d, FAR
-            alive = ti.cast(delta != STOPPED, ti.i32)
+            if ti.static(veils(mask)):
+                if triangle >= 0 and shadow == 2:
+                    through, o = beyond(mask, t, triangle, u, v, d)
+                    pending, reach = through * pending, reach - distance
+                    if pending.max() <= 0.0:
+                        shadow = 1
+                else:
+                    shadow = 1
+            if shadow == 1:
+                shadow, o, d, reach = 0, next_o, next_d, FAR
+                alive = ti.cast(delta != STOPPED, ti.i32)
         elif inside >= 0:
             if ti.static(mask >> PHASE & 1):
                 if reach == 0.0:
@@ -188,7 +202,7 @@ def walk(
                 o, d = next_o, next_d
                 if delta == 0:
                     turning = 0
-                if shadow == 1:
+                if shadow >= 1:
                     alive, o, d, reach = 1, near, way, far
     return light, covered
 

@@ -7,6 +7,7 @@ import taichi as ti
 
 from .. import bvh, rng
 from ..transport import bsdf, hit, lights, materials, shading_normal, surface
+from ..transport.slots import PHASE
 
 # Random numbers of one step: a light and a place on it, a direction, roulette, opacity, a blend; keys for media, along
 # the path and (the next) to the light, and for what their gradient looks at; step 0: film and lens.
@@ -94,6 +95,18 @@ def look(
             if sharp == 0 and light_kind != lights.DIRECTIONAL:
                 share = power(chance, density) / chance
     return looking, entry, triangle, b1, b2, way, far * NEARLY, value, f, share, wo
+
+
+def veils(mask: int) -> int:
+    """1 if rays to sharp lights go on through see-through surfaces; others come by chance to what lies behind them."""
+    return mask >> materials.OPACITIES & 1 and not mask >> PHASE & 1
+
+
+@ti.func
+def beyond(mask: ti.template(), t: ti.template(), triangle, u, v, d):
+    """(share of the light that a surface lets straight through, where a ray goes on behind it)."""
+    x, e1, e2, uv, _color = place(mask, t, triangle, u, v)
+    return 1.0 - materials.opacity(mask, t.faces[triangle, 9], uv, 0.0, t), bvh.offset_origin(x, e1.cross(e2), d)
 
 
 @ti.func

@@ -189,6 +189,31 @@ def light_adjoint(
 
 
 @ti.func
+def veil_adjoint(
+    mask: ti.template(), wants: ti.template(), atomic: ti.template(), t: ti.template(), parts: ti.template(), copy,
+    x, way, triangle, u, v, g,
+):  # fmt: skip
+    """From the gradient g of the opacity of a surface between x and a light, to its material and mesh; returns those of
+    x and of the direction to the light."""
+    to_x, to_way, zero = 0.0 * x, 0.0 * x, ti.Vector([0.0, 0.0, 0.0])
+    if triangle >= 0:
+        uv, _color = hit.textured(mask, t, triangle, u, v)
+        to_uv = materials.opacity_scatter(
+            mask, t.faces[triangle, 9], uv, 0.0, t, g, parts.values, copy * t.values.shape[0], atomic
+        )
+        if ti.static(mask >> (materials.TEXTURED + materials.OPACITY_SLOT) & 1):
+            to_b = paint(mask, t, parts, copy, triangle, u, v, to_uv, zero, atomic)
+            if ti.static(wants):
+                p0, p1, p2 = surface.corners(t.faces, t.positions, triangle)
+                to_x, to_way, to_0, to_1, to_2 = specular.intersect_adjoint(
+                    x, way, p0, p1, p2, zero, 0.0, to_b.x, to_b.y
+                )
+                if ti.static(wants & GEOMETRY):
+                    scatter_corners(t, parts, copy, triangle, ti.Matrix.rows([to_0, to_1, to_2]), atomic)
+    return to_x, to_way
+
+
+@ti.func
 def surface_adjoint(
     mask: ti.template(), kind, p: ti.template(), n, outward, wi, looking, to_light, way, f, g_light, mirror, wo, d,
     f_on, g_on,

@@ -96,6 +96,18 @@ def chance_of(t: ti.template(), entry):
 
 
 @ti.func
+def sharp(kinds: ti.template(), t: ti.template(), entry):
+    """1 for a point, a spot and parallel light, which no ray meets by chance."""
+    kind, found = t.entries[HEADER + entry, 0], 0
+    if POINT <= kind <= SPOT:
+        found = 1
+    if ti.static(kinds >> DIRECTIONAL & 1):
+        if kind == DIRECTIONAL:
+            found = ti.cast(t.light_values[t.entries[HEADER + entry, 2], CAP] <= 0.0, ti.i32)
+    return found
+
+
+@ti.func
 def disc_radiance(cap):
     """Radiance of a sun's disc for irradiance 1 on a facing surface, and its derivative by the cap."""
     projected = PI * cap * (2.0 - cap)

@@ -56,8 +56,9 @@ class PathTracer:
     the picture get up to twice the variance.
 
     Materials with `emission` shine; ambient lights are left out, since they stand for the bounces that are computed
-    here. Point lights are not seen directly. Surfaces with an opacity below 1 throw whole shadows of points, spots and
-    parallel lights, and light others as if it were 1. rgb and alpha are means over samples; depth, normal, uv and ids
+    here. Point lights are not seen directly. Lamps with an opacity below
+    1 light others as if it were 1; in scenes with media, surfaces with an opacity below 1 throw whole shadows of points,
+    spots and parallel lights. rgb and alpha are means over samples; depth, normal, uv and ids
     are those through pixel centres, as the rasterizer gives them.
 
     A `Volume` with an albedo is a medium: it scatters by its g in its box, in any number of events, which count as
@@ -212,8 +213,7 @@ class PathFrame:
                 )  # fmt: skip
                 self._settle(first, places, picks, 0, to_media.ndarray)
             else:
-                with runtime.without_flow_pass(bool(self.media.mask)):
-                    self._replay_by_steps(first, places, wants, paths.ndarray, *gradients)
+                self._replay_by_steps(first, places, wants, paths.ndarray, *gradients)
             if warp is not None:
                 warp.add(self._shared(first, places), paths, rgb)
         if warp is not None:
