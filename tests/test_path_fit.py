@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tidr.errors import SceneError
 from tidr.fitting import checkpoint
 from tidr.fitting.fit import fit_from_settings
 from tidr.fitting.settings import FitSettings, ParameterSettings
+from tidr.scene.light import EnvironmentLight
 
 from .path_scenes import open_box
 
@@ -85,6 +87,15 @@ def test_a_fit_starts_from_the_values_given(f32, tmp_path, start, expected):
     scene = open_box()
     fit_from_settings(scene, settings_of(tmp_path, "path", start, 1), tmp_path / "run")
     assert np.abs(scene["red"].sources["albedo"].numpy() - expected).max() <= 0.05 + 1e-6  # one step of Adam
+
+
+def test_pictures_that_leave_out_the_sky_that_lights_the_scene_are_refused(f32, tmp_path):
+    scene = open_box()
+    scene.add_light("sky", EnvironmentLight(np.ones((2, 4, 3))))
+    settings = settings_of(tmp_path, "path", (0.1, 0.2, 0.3), steps=1)
+    fit_from_settings(scene, settings)
+    with pytest.raises(SceneError, match="environment light"):
+        fit_from_settings(scene, replace(settings, background=(0.0, 0.0, 0.0)))
 
 
 @pytest.mark.parametrize("start", [(0.1, 0.2), (float("nan"),)])

@@ -15,7 +15,7 @@ import numpy as np
 from tidr.files.guard import DEFAULT
 from tidr.files.image import read_image
 from tidr.renderers.rays import RayRenderer
-from tidr.renderers.renderer import Renderer, renderer_type
+from tidr.renderers.renderer import FOLLOW_LIGHT, Renderer, renderer_type
 from tidr.scene.camera import Camera
 from tidr.scene.gaussians import Gaussians
 from tidr.scene.graph import Node, Scene
@@ -194,6 +194,8 @@ def _run(
         raise SceneError("fit", f"{plan.steps} steps of {plan.views_per_step} views", "take 1 or more of each")
     if plan.rays_per_step:
         _refuse_whole_views(plan)
+    if plan.scene.environment is not None and plan.views.hides_environment:
+        _refuse_darkness(plan)
     begun, watcher = time.monotonic(), watcher or Watcher()
     if resume and output is None:
         raise SceneError("resume", "there is no run folder", "give output")
@@ -237,6 +239,13 @@ def _refuse_whole_views(plan: Plan) -> None:
     for term in plan.objective.terms:
         if term.needs_views:
             raise SceneError(f"fit.losses.{term.name}", "looks at neighbouring pixels", "set fit.rays_per_step = 0")
+
+
+def _refuse_darkness(plan: Plan) -> None:
+    """An environment that does not stand behind the pictures is left out; what it lights would go dark with it."""
+    if isinstance(plan.renderer, tuple(renderer_type(name) for name in FOLLOW_LIGHT)):
+        what = "pictures with alpha, or another background, leave out the environment light, by which the scene is lit"
+        raise SceneError("fit.background", what, 'take pictures without alpha and "film" here, or other lights')
 
 
 def _views(scene: Scene, views: str | Path | Sequence[tuple[str | Camera, object]]) -> Views:

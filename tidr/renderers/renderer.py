@@ -131,6 +131,7 @@ SUITED = {
 }  # by the name of the geometry's class, so that nothing is imported to find out
 # Types of materials, and slots of any, that light transport draws, and a rasterizer does not or not fully.
 TRANSPORTED = ("conductor", "dielectric", "thin_dielectric", "plastic", "principled", "blend")
+FOLLOW_LIGHT = ("path", "photons", "light_tracing")
 LUMINOUS = ("emission", "opacity", "normal")
 
 
