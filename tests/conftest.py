@@ -64,8 +64,18 @@ def backend(request) -> Backend:
     return start("cpu", 64) if request.param == "cpu-f64" else start("vulkan", 32)
 
 
+LONG = ("path", "photon", "light_tracing", "transport", "volume", "implicit", "caustic", "radiance", "level_set")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Files go to xdist's workers in the order below, in place of those of many short tests first."""
+    session.config.option.loadscopereorder = False
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Within a file, tests of one backend run together: a change of backend compiles anew."""
+    """Files that take long come first, so that no worker begins one at the end. Within a file, tests of one backend run
+    together: a change of backend compiles anew."""
 
     def backend_of(item: pytest.Item) -> str:
         chosen = getattr(getattr(item, "callspec", None), "params", {}).get("backend", "")
@@ -73,6 +83,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((name for name in ("vulkan", "f64", "f32") if name in names), "")
 
     order: dict[str, int] = {}
-    for item in items:
+    for item in sorted(items, key=lambda item: not item.path.stem.startswith(tuple(f"test_{name}" for name in LONG))):
         order.setdefault(str(item.path), len(order))
     items.sort(key=lambda item: (order[str(item.path)], backend_of(item)))

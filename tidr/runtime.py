@@ -93,8 +93,9 @@ def init(arch: str = "auto", precision: int = 32, seed: int = 0, threads: int | 
             random_seed=seed,
             cpu_max_num_threads=count,
             debug=os.environ.get("TIDR_DEBUG") == "1",
-            # Elsewhere LLVM does it, in half the time. (Without, a local may not change from a number to a vector.)
-            cfg_optimization=chosen in ("vulkan", "metal"),
+            # Takes as long as all the rest, and nothing runs faster for it. (Without, a local may not change from a
+            # number to a vector.)
+            cfg_optimization=False,
         )
     started = ti.lang.impl.current_cfg().arch
     if started != getattr(ti, chosen):
