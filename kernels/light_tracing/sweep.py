@@ -228,7 +228,12 @@ def step(
             to_x, to_row = sensor.connect_adjoint(
                 sensors, table, view, x, u3, u4, by_x.dot(after), by_y.dot(after), whole, to_way
             )
-            sensor.add_row(to_table, (i % copies * table.shape[0] + view) * sensor.COLUMNS, to_row, atomic)
+            sensor.add_row(
+                to_table,
+                ((i % copies if ti.static(atomic) else copy) * table.shape[0] + view) * sensor.COLUMNS,
+                to_row,
+                atomic,
+            )
             see_through(mask, atomic, t, parts, copy, i, seen, crossed, whole)
         to_uv, to_color = materials.scatter(mask, row, uv, color, 0.0, t, to_p, parts.values, first_row, atomic)
         if ti.static(mask >> materials.BLENDS & 1):
@@ -312,7 +317,12 @@ def seen_light(
         to_x, to_row = sensor.connect_adjoint(
             sensors, table, view, x, u3, u4, by_x.dot(value), by_y.dot(value), whole, whole / facing * cross
         )
-        sensor.add_row(to_table, (i % copies * table.shape[0] + view) * sensor.COLUMNS, to_row, atomic)
+        sensor.add_row(
+            to_table,
+            ((i % copies if ti.static(atomic) else copy) * table.shape[0] + view) * sensor.COLUMNS,
+            to_row,
+            atomic,
+        )
         see_through(mask, atomic, t, parts, copy, i, seen, crossed, whole)
         p0, p1, p2 = surface.corners(t.faces, t.positions, triangle)
         to_corners = point_adjoint(b1, b2, to_x) + cross_adjoint(p0, p1, p2, whole / facing * toward)

@@ -70,8 +70,7 @@ class LightTracer:
     What this does not differentiate: what covers what (which surface a particle or a connection meets first, hence
     silhouettes before other surfaces, and shadows); roughness by the directions that it makes particles take (it is
     differentiated at fixed directions, which has the same mean); with which chance lights are chosen and paths end;
-    alpha; edges of what is seen by rays. On Mesa's software Vulkan additions to numbers that all particles share, such
-    as a lamp's place, may get lost: take the CPU there.
+    alpha; edges of what is seen by rays.
     """
 
     particles: int = 1 << 20
