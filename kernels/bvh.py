@@ -80,6 +80,20 @@ def _least(lanes: ti.template()):
 
 
 @ti.func
+def _distance(s, d, a, b, length, rounding):
+    """t at which the ray from s along d meets the triangle of edges a and b at the origin, FAR where it does not."""
+    p, q = d.cross(b), s.cross(a)
+    det = a.dot(p)
+    sign, area = ti.select(det < 0.0, -1.0, 1.0), ti.abs(det)
+    u, v, t = s.dot(p) * sign, d.dot(q) * sign, b.dot(q) * sign
+    reach = length * (ti.abs(s[0]) + ti.abs(s[1]) + ti.abs(s[2]) + length)
+    margin = reach * rounding
+    inside = (u >= -margin) & (v >= -margin) & (u + v <= area + margin) & (area > margin)
+    off = t > reach * length * ti.static(ERRORS * epsilon())
+    return ti.select(inside & off, t / ti.select(area > margin, area, 1.0), FAR)
+
+
+@ti.func
 def _traverse(o, d, t_max, nodes: ti.template(), any_will_do):
     """(t, vector where the leaf begins or -1, lane) of the nearest hit in (0, t_max), or of any."""
     widen = ti.static(1.0 + 4 * epsilon())
@@ -122,16 +136,7 @@ def _traverse(o, d, t_max, nodes: ti.template(), any_will_do):
             length = nodes[r + LENGTH]
             for k in ti.static(range(WIDTH)):
                 a, b = ti.Vector([ax[k], ay[k], az[k]]), ti.Vector([bx[k], by[k], bz[k]])
-                s = o - ti.Vector([vx[k], vy[k], vz[k]])
-                p, q = d.cross(b), s.cross(a)
-                det = a.dot(p)
-                sign, area = ti.select(det < 0.0, -1.0, 1.0), ti.abs(det)
-                u, v, t = s.dot(p) * sign, d.dot(q) * sign, b.dot(q) * sign
-                reach = length[k] * (ti.abs(s[0]) + ti.abs(s[1]) + ti.abs(s[2]) + length[k])
-                margin = reach * rounding
-                inside = (u >= -margin) & (v >= -margin) & (u + v <= area + margin) & (area > margin)
-                off = t > reach * length[k] * ti.static(ERRORS * epsilon())
-                ts[k] = ti.select(inside & off, t / ti.select(area > margin, area, 1.0), FAR)
+                ts[k] = _distance(o - ti.Vector([vx[k], vy[k], vz[k]]), d, a, b, length[k], rounding)
             least = _least(ts)
             reference = NONE
             if least < best:

@@ -9,7 +9,6 @@ from tidr.array import Array
 from tidr.errors import SceneError
 from tidr.kernels import bvh as device
 from tidr.kernels.accumulate import load3
-from tidr.kernels.compiling import large
 from tidr.renderers.bvh import CHECK_EVERY, Bvh
 from tidr.renderers.bvh_build import build
 
@@ -25,7 +24,6 @@ CUBE_FACES = np.array([
 ])  # fmt: skip
 
 
-@large
 @ti.kernel
 def shoot(rays: ti.i32, o: A2, d: A2, t_max: A2, out: A2, nodes: A1, leaves: A1):
     for i in range(rays):
@@ -34,7 +32,6 @@ def shoot(rays: ti.i32, o: A2, d: A2, t_max: A2, out: A2, nodes: A1, leaves: A1)
         out[i, 4] = ti.cast(device.any_hit(load3(o, i), load3(d, i), t_max[i, 0], nodes, leaves), float)
 
 
-@large
 @ti.kernel
 def step_off(rays: ti.i32, x: A2, ng: A2, d: A2, out: A2):
     for i in range(rays):

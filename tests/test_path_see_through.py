@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 
 import tidr
+from tidr.renderers.light_tracing import LightTracer
 from tidr.renderers.path import PathTracer
+from tidr.renderers.photons import PhotonMapper
 from tidr.scene.camera import Camera
 from tidr.scene.graph import Film, Node, Scene
 from tidr.scene.light import PointLight
 from tidr.scene.material import Material
 from tidr.scene.mesh import Mesh
 from tidr.scene.texture import Texture
+from tidr.scene.volume import Volume
 
 from .gradients import directional_check, tape_gradients, weighted
 from .path_scenes import quad
@@ -56,13 +59,17 @@ def test_what_the_camera_sees_through_a_sheet_moves_along_its_rays(f64):
     directional_check(loss, list(wanted.values()), f64, directions=1)
 
 
-def test_a_bulb_behind_two_sheets_is_dimmed_by_both(f64):
+@pytest.mark.parametrize("air", ["clear", "hazy"])
+def test_a_bulb_behind_two_sheets_is_dimmed_by_both(f64, air):
     """A share of (1 - .4)(1 - .3); the derivatives by the opacities, each times its own share, sum up to -2 of it."""
     scene = Scene(Film(8, 8))
     scene.add_material("white", Material("lambert", albedo=0.8))
     scene.add_node("floor", Node(quad((0, 0, 0), 4, axis=1, sign=1.0), ("white",)))
     scene.add_light("bulb", PointLight((0, 2, 0), (3, 3, 3)))
     scene.add_camera("eye", Camera.look_at((0, 0.5, 1.2), (0, 0, 0), fov_y_degrees=20, width=8, height=8))
+    if air == "hazy":
+        haze = np.random.default_rng(1).uniform(0.1, 0.5, (3, 3, 3))
+        scene.add_node("haze", Node(Volume(haze, albedo=(0, 0, 0), lower=(-1, 0.1, -1), upper=(1, 1.7, 1))))
     options = {"samples": 4, "max_depth": 2, "independent_gradient": False}
     plain = float(seen(scene, **options))
     for name, height, opacity in (("near", 1.0, 0.4), ("far", 1.3, 0.3)):
@@ -75,6 +82,35 @@ def test_a_bulb_behind_two_sheets_is_dimmed_by_both(f64):
     assert np.isclose(0.6 * near + 0.7 * far, -2 * dimmed, rtol=1e-9)
     for gradient, left in ((near, 0.6), (far, 0.7)):
         assert np.isclose(gradient, -dimmed / left, rtol=0.3)  # one of the two by chance, for both
+
+
+@pytest.mark.parametrize("kind", ["path", "photons", "light_tracing"])
+def test_a_lamp_lights_others_by_as_much_as_it_is_there(f32, kind):
+    """With an opacity a, as one of a times the emission; the derivative by a is the light on others divided by a."""
+    renderer = {
+        "path": functools.partial(PathTracer, samples=512, max_depth=2),
+        "photons": functools.partial(PhotonMapper, photons=200, passes=16, max_depth=2),
+        "light_tracing": functools.partial(LightTracer, particles=1 << 14, max_depth=2),
+    }[kind]
+    pictures = {}
+    for opacity, emission in ((0.4, 5.0), (1.0, 2.0)):
+        scene = Scene(Film(8, 8))
+        scene.add_material("white", Material("lambert", albedo=0.8))
+        scene.add_material("glow", Material("lambert", albedo=0.0, emission=(emission,) * 3, opacity=opacity))
+        scene.add_node("floor", Node(quad((0, 0, 0), 4, axis=1, sign=1.0), ("white",)))
+        scene.add_node("lamp", Node(quad((0, 1.5, 0), 0.4, axis=1, sign=-1.0), ("glow",)))
+        camera = Camera.look_at((0, 0.8, 1.2), (0, 0, 0), fov_y_degrees=20, width=8, height=8)
+
+        def loss(seed, scene=scene, camera=camera):
+            return weighted(tidr.render(scene, camera=camera, renderer=renderer(seed=seed)).rgb, QUARTERS**2)
+
+        (there,) = scene.parameters("glow.opacity").values()
+        found = [
+            (float(loss(seed)), tape_gradients(lambda seed=seed: loss(seed), [there])[0].item()) for seed in range(8)
+        ]
+        pictures[opacity] = np.array(found)
+    same_mean(pictures[0.4][:, 0], pictures[1.0][:, 0])
+    same_mean(pictures[0.4][:, 1], pictures[1.0][:, 0] / 0.4)
 
 
 @pytest.mark.row(104)

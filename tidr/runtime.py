@@ -9,13 +9,12 @@ import json
 import os
 import subprocess
 import sys
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from .errors import BackendError
+from .front_end import shorten
 
 ARCHES = ("auto", "cpu", "cuda", "metal", "vulkan")
 
@@ -45,22 +44,8 @@ def taichi() -> Any:
         from taichi.lang.ast.ast_transformer_utils import ASTTransformerContext
 
     ti.set_logging_level(ti.ERROR)
-    ASTTransformerContext.get_pos_info = _position  # type: ignore
-    # Taichi looks for the source of a function and trims it wherever it is inlined, hundreds of times in a kernel.
-    for name in ("getsourcefile", "getsourcelines"):
-        setattr(kernel_impl, name, functools.cache(getattr(kernel_impl, name)))
-    trim = SimpleNamespace(fill=functools.cache(textwrap.fill), dedent=functools.cache(textwrap.dedent))
-    kernel_impl.textwrap = trim  # type: ignore
+    shorten(kernel_impl, ASTTransformerContext)
     return ti
-
-
-def _position(context: Any, node: Any) -> str:
-    """Where an expression of a kernel stands, for Taichi's messages.
-
-    Taichi's own draws the line and an arrow too, for every expression whether it is ever shown or not: a third of the
-    time that a kernel takes to start.
-    """
-    return f'File "{context.file}", line {node.lineno + context.lineno_offset}, in {context.func.func.__name__}:\n'
 
 
 def init(arch: str = "auto", precision: int = 32, seed: int = 0, threads: int | None = None) -> Runtime:

@@ -15,10 +15,12 @@ from .. import rng
 from ..accumulate import TASK, load3
 from ..compiling import large
 from ..path.vertex import BLEND, DIMENSIONS
+from ..path.vertex_adjoint import ratio
 from ..photons import paths
-from ..photons.sweep import frame_adjoint, leaves_as, opacity_adjoint, ratio
+from ..photons.sweep import frame_adjoint, leaves_as, opacity_adjoint, turns_adjoint
 from ..photons.trace import key_of
 from ..transport import bsdf, hit, materials, sensor, specular, surface
+from ..transport.lamp import shining_adjoint
 from ..transport.light_shapes import cross_adjoint, point_adjoint, turn_adjoint
 from ..transport.mesh_adjoint import Parts, paint, scatter_corners
 from ..transport.slots import ETA, PARAMS
@@ -47,21 +49,6 @@ def film_gradient(film: ti.template(), grad: ti.template(), first, width, height
             by_x += slope.x * wanted
             by_y += slope.y * wanted
     return g, by_x, by_y
-
-
-@ti.func
-def turns_adjoint(event, d, n, ior, to_out):
-    """To (d, n, ior) from the direction that `leaves_as` gives."""
-    to_d, to_n, to_ior = to_out, 0.0 * n, 0.0
-    if event == paths.MIRRORED:
-        by_d, by_n = specular.reflect_adjoint(d, n, to_out)
-        to_d, to_n = by_d, by_n
-    elif event == paths.REFRACTED:
-        facing, eta, way = specular.interface(d, n, ior)
-        by_d, by_facing, by_eta = specular.refract_adjoint(d, facing, eta, to_out)
-        by_n, by_ior = specular.interface_adjoint(ior, way, by_facing, by_eta)
-        to_d, to_n, to_ior = by_d, by_n, by_ior
-    return to_d, to_n, to_ior
 
 
 @ti.func
@@ -228,12 +215,8 @@ def step(
             to_x, to_row = sensor.connect_adjoint(
                 sensors, table, view, x, u3, u4, by_x.dot(after), by_y.dot(after), whole, to_way
             )
-            sensor.add_row(
-                to_table,
-                ((i % copies if ti.static(atomic) else copy) * table.shape[0] + view) * sensor.COLUMNS,
-                to_row,
-                atomic,
-            )
+            held = (i % copies if ti.static(atomic) else copy) * table.shape[0] + view
+            sensor.add_row(to_table, held * sensor.COLUMNS, to_row, atomic)
             see_through(mask, atomic, t, parts, copy, i, seen, crossed, whole)
         to_uv, to_color = materials.scatter(mask, row, uv, color, 0.0, t, to_p, parts.values, first_row, atomic)
         if ti.static(mask >> materials.BLENDS & 1):
@@ -317,21 +300,13 @@ def seen_light(
         to_x, to_row = sensor.connect_adjoint(
             sensors, table, view, x, u3, u4, by_x.dot(value), by_y.dot(value), whole, whole / facing * cross
         )
-        sensor.add_row(
-            to_table,
-            ((i % copies if ti.static(atomic) else copy) * table.shape[0] + view) * sensor.COLUMNS,
-            to_row,
-            atomic,
-        )
+        held = (i % copies if ti.static(atomic) else copy) * table.shape[0] + view
+        sensor.add_row(to_table, held * sensor.COLUMNS, to_row, atomic)
         see_through(mask, atomic, t, parts, copy, i, seen, crossed, whole)
         p0, p1, p2 = surface.corners(t.faces, t.positions, triangle)
         to_corners = point_adjoint(b1, b2, to_x) + cross_adjoint(p0, p1, p2, whole / facing * toward)
         scatter_corners(t, parts, copy, triangle, to_corners, atomic)
-        uv, color = hit.textured(mask, t, triangle, b1, b2)
-        to_uv, to_color = materials.emission_scatter(
-            mask, t.faces[triangle, 9], uv, color, 0.0, t, scale * g, parts.values, copy * t.values.shape[0], atomic
-        )
-        paint(mask, t, parts, copy, triangle, b1, b2, to_uv, to_color, atomic)
+        shining_adjoint(mask, atomic, t, parts, copy, triangle, b1, b2, scale * g)
 
 
 @large

@@ -217,19 +217,15 @@ def walk(
                 cross = e1.cross(e2)
                 _solid, scatters = stopped(mask, t, triangle, uv, key, base)
                 if scatters == 0:
-                    passes += 1
-                    next_o = bvh.offset_origin(x, cross, d)
-                    if passes > PASSES:
-                        going = 0
+                    passes, next_o = passes + 1, bvh.offset_origin(x, cross, d)
+                    going = ti.cast(passes <= PASSES, ti.i32)
                 elif depth + 1 < max_depth:
                     _row, _slope, kind, p, n, _own, turned = scatterer(
                         mask, t, triangle, u, v, uv, color, e1, e2, d, key, base
                     )
                     outward, vertex, vertex_u, vertex_v = turned * cross, triangle, u, v
             if scatters == 1:
-                depth += 1
-                met += 1
-                going = 0
+                depth, met, going = depth + 1, met + 1, 0
                 if depth < max_depth:
                     tangent, bitangent = surface.frame(n)
                     wi = surface.to_local(tangent, bitangent, n, -d)

@@ -120,11 +120,23 @@ def veil(mask: ti.template(), t: ti.template(), start_at, to, reach, key):
 
 
 @ti.func
+def dimmed(mask: ti.template(), light_kinds: ti.template(), t: ti.template(), looking, entry, near, way, far, key):
+    """(1 if a ray must find out whether the light is seen, and as `veil` says): sharp ones are dimmed at once."""
+    clear, crossed, triangle, u, v, share, asking = 1.0, 0, -1, 0.0, 0.0, 1.0, looking
+    if ti.static(veils(mask)):
+        if looking == 1 and lights.sharp(light_kinds, t, entry) == 1:
+            clear, crossed, triangle, u, v, share = veil(mask, t, near, way, far, key)
+            asking = 0
+    return asking, clear, crossed, triangle, u, v, share
+
+
+@ti.func
 def rays(
-    mask: ti.template(), t: ti.template(), key, base, looking, near, way, far, going, d, s: ti.template()
+    mask: ti.template(), t: ti.template(), key, base, looking, asking, near, way, far, going, d, s: ti.template()
 ):  # fmt: skip
-    """To the light, and where the path goes next: (1 if the light is seen, transmittance, triangle, distance, u, v,
-    and for media three of each: which, where, lengths). The same code follows both."""
+    """To the light, which surfaces hide if `asking`, and where the path goes next: (1 if the light is seen,
+    transmittance, triangle, distance, u, v, and for media three of each: which, where, lengths). The same code follows
+    both."""
     following, distance, u, v, clear, free = -1, 0.0, 0.0, 0.0, 1.0, looking
     which, where, lengths = ti.Vector([-1, -1, -1]), ti.Matrix.zero(float, 3, 3), ti.Vector([0.0, 0.0, 0.0])
     for ray in range(2):
@@ -132,10 +144,11 @@ def rays(
         if ray == 1:
             wanted, start_at, to, reach = going, read(s, ORIGIN), d, FAR
         if wanted == 1:
-            triangle_met, distance_met, u_met, v_met = bvh.meet(start_at, to, reach, ray == 0, t.nodes, t.leaves)
+            length = ti.select(ray == 1 or asking == 1, reach, 0.0)
+            triangle_met, distance_met, u_met, v_met = bvh.meet(start_at, to, length, ray == 0, t.nodes, t.leaves)
             if ti.static(mask >> PHASE & 1):
                 if ray == 1 or triangle_met < 0:
-                    through, found, stop, seen_in, seen, length = pass_through(
+                    through, found, stop, seen_in, seen, seen_length = pass_through(
                         mask, t, start_at, to, ti.select(triangle_met < 0, reach, distance_met), 1 - ray, key, base
                     )
                     if ray == 0:
@@ -144,7 +157,7 @@ def rays(
                         triangle_met, distance_met = INSIDE - found, stop
                     for c in ti.static(range(2)):
                         if ray == c:
-                            which[c], lengths[c] = seen_in, length
+                            which[c], lengths[c] = seen_in, seen_length
                             for axis in ti.static(range(3)):
                                 where[c, axis] = seen[axis]
             if ray == 1:
@@ -251,19 +264,42 @@ def media_adjoint(
 
 
 @ti.func
+def arrived_adjoint(
+    mask: ti.template(), wants: ti.template(), atomic: ti.template(), t: ti.template(), parts: ti.template(), copy,
+    triangle, row, turned, own, x, cross, uv, mirror, d, measure, to_x, to_n, to_outward, to_wi, to_d, to_uv, to_color,
+    s: ti.template(), k: ti.template(),
+):  # fmt: skip
+    """To the mesh and to the vertex before, by way of where the path's ray ended; and what the next vertex will want
+    to know of this one."""
+    u, v = s[U], s[V]
+    if triangle >= 0:
+        outward = turned * cross
+        to_own, by_wi, by_outward = shading_normal.leaning_adjoint(own, -d, outward, to_n)
+        vertex_adjoint(
+            mask, wants, atomic, t, parts, copy, row, triangle, u, v, uv, cross, measure, turned * to_own,
+            turned * (to_outward + by_outward), to_x, to_wi + by_wi, to_uv, to_color, s, k,
+        )  # fmt: skip
+    if k[MET] == 0:
+        k[FIRST_TRIANGLE] = triangle
+    k[MET] += 1
+    k[LAST_TRIANGLE], s[LAST_U], s[LAST_V], k[FIXED] = triangle, u, v, mirror
+    write(s, LAST, x)
+    write(s, RUN, to_d)
+
+
+@ti.func
 def step(
     mask: ti.template(), light_kinds: ti.template(), wants: ti.template(), atomic: ti.template(), t: ti.template(),
     parts: ti.template(), copy, key, max_depth, roulette_depth, g, s: ti.template(), k: ti.template(),
 ):  # fmt: skip
     """From one vertex to the next: adds to `parts` what the gradient g [3] of the path's light says of this vertex."""
-    zero, base = ti.Vector([0.0, 0.0, 0.0]), DIMENSIONS * (1 + k[DEPTH] + k[PASSED])
-    d, triangle, u, v, measure = read(s, WAY), k[TRIANGLE], s[U], s[V], g.dot(read(s, REST))
+    zero, d, triangle, measure = ti.Vector([0.0, 0.0, 0.0]), read(s, WAY), k[TRIANGLE], g.dot(read(s, REST))
+    base, to_light, near = DIMENSIONS * (1 + k[DEPTH] + k[PASSED]), zero, zero
     stops, scatters, going, x, cross, uv, color, to_uv, to_color, row, slope, kind, p, n, own, turned = arrive(
         mask, wants, atomic, t, parts, copy, key, base, max_depth, g, s, k
     )
-    looking, entry, other, b1, b2, way, far = 0, 0, -1, 0.0, 0.0, zero, FAR
-    value, f, light_share, to_light, near, mirror = zero, zero, 0.0, zero, zero, 1
-    after, share, wo, wi, outward, toward = read(s, BETA), zero, zero, zero, turned * cross, d
+    looking, entry, other, b1, b2, way, far, value, f, light_share = 0, 0, -1, 0.0, 0.0, zero, FAR, zero, zero, 0.0
+    after, share, wo, wi, outward, toward, mirror = read(s, BETA), zero, zero, zero, turned * cross, d, 1
     if scatters == 1:
         tangent, bitangent = surface.frame(n)
         wi = surface.to_local(tangent, bitangent, n, -d)
@@ -274,51 +310,35 @@ def step(
         going, o, toward, after, share, s[PDF], mirror, s[ETA], wo = leave(
             mask, x, outward, n, wi, kind, p, after, s[ETA], k[DEPTH], roulette_depth, k[MIRRORED], key, base
         )
-        if mirror == 0:
-            k[MIRRORED] = 0
+        k[MIRRORED] *= mirror
         write(s, ORIGIN, o)
     base = DIMENSIONS * (1 + k[DEPTH] + k[PASSED])
-    dim, crossed, crossing, cross_u, cross_v, let_through, seen = 1.0, 0, -1, 0.0, 0.0, 1.0, looking
-    if ti.static(veils(mask)):
-        if looking == 1 and lights.sharp(light_kinds, t, entry) == 1:
-            dim, crossed, crossing, cross_u, cross_v, let_through = veil(
-                mask, t, near, way, far, rng.mix(key, base + PICKING)
-            )
-            seen = 0
-    free, clear, following, distance, next_u, next_v, which, where, lengths = rays(
-        mask, t, key, base, seen, near, way, far, going, toward, s
+    asking, dim, crossed, crossing, cross_u, cross_v, let_through = dimmed(
+        mask, light_kinds, t, looking, entry, near, way, far, rng.mix(key, base + PICKING)
     )
-    if seen == looking:
-        looking = free
-    elif dim <= 0.0:
-        looking = 0
-    light_share, lit = light_share * clear * dim, 0.0
+    free, clear, following, distance, next_u, next_v, which, where, lengths = rays(
+        mask, t, key, base, looking, asking, near, way, far, going, toward, s
+    )
+    free = ti.select(asking == looking, free, ti.cast(dim > 0.0, ti.i32))
+    looking, light_share, lit = looking * free, light_share * clear * dim, 0.0
+    to_x, to_n, to_outward, to_wi, to_d, to_near, to_way = zero, zero, zero, zero, zero, zero, zero
+    if scatters == 1:
+        if ti.static(veils(mask)):
+            g_veil = -g.dot(read(s, BETA) * f * value) * light_share * crossed / ti.max(let_through, 1e-6)
+            to_near, to_way = veil_adjoint(
+                mask, wants, atomic, t, parts, copy, x, way, crossing, cross_u, cross_v, g_veil
+            )
+        lit, to_x, to_n, to_outward, to_wi, to_d, by_uv, by_color = scatter_adjoint(
+            mask, light_kinds, wants, atomic, t, parts, copy, triangle, uv, color, row, slope, kind, p, x, n, outward,
+            wi, looking, entry, other, b1, b2, way, value, f, light_share, to_light, to_near, to_way, mirror, wo,
+            toward, share, g, s,
+        )  # fmt: skip
+        to_uv, to_color = to_uv + by_uv, to_color + by_color
     if stops == 1:
-        to_x, to_n, to_outward, to_wi, to_d, to_near, to_way = zero, zero, zero, zero, zero, zero, zero
-        if scatters == 1:
-            if ti.static(veils(mask)):
-                to_near, to_way = veil_adjoint(
-                    mask, wants, atomic, t, parts, copy, x, way, crossing, cross_u, cross_v,
-                    -g.dot(read(s, BETA) * f * value) * light_share * crossed / ti.max(let_through, 1e-6),
-                )  # fmt: skip
-            lit, to_x, to_n, to_outward, to_wi, to_d, by_uv, by_color = scatter_adjoint(
-                mask, light_kinds, wants, atomic, t, parts, copy, triangle, uv, color, row, slope, kind, p, x, n,
-                outward, wi, looking, entry, other, b1, b2, way, value, f, light_share, to_light, to_near, to_way,
-                mirror, wo, toward, share, g, s,
-            )  # fmt: skip
-            to_uv, to_color = to_uv + by_uv, to_color + by_color
-        if triangle >= 0:
-            to_own, by_wi, by_outward = shading_normal.leaning_adjoint(own, -d, outward, to_n)
-            vertex_adjoint(
-                mask, wants, atomic, t, parts, copy, row, triangle, u, v, uv, cross, measure, turned * to_own,
-                turned * (to_outward + by_outward), to_x, to_wi + by_wi, to_uv, to_color, s, k,
-            )  # fmt: skip
-        if k[MET] == 0:
-            k[FIRST_TRIANGLE] = triangle
-        k[MET] += 1
-        k[LAST_TRIANGLE], s[LAST_U], s[LAST_V], k[FIXED] = triangle, u, v, mirror
-        write(s, LAST, x)
-        write(s, RUN, to_d)
+        arrived_adjoint(
+            mask, wants, atomic, t, parts, copy, triangle, row, turned, own, x, cross, uv, mirror, d, measure, to_x,
+            to_n, to_outward, to_wi, to_d, to_uv, to_color, s, k,
+        )  # fmt: skip
     if going == 1 and following == -1:
         sky_adjoint(light_kinds, atomic, t, parts, copy, toward, mirror, g * after, s, k)
     media_adjoint(
@@ -327,5 +347,5 @@ def step(
     )  # fmt: skip
     write(s, BETA, after)
     write(s, WAY, toward)
-    k[TRIANGLE], s[U], s[V], s[DISTANCE], k[DELTA] = following, next_u, next_v, distance, mirror
-    k[ALIVE] = ti.cast(following != -1, ti.i32)
+    k[TRIANGLE], s[U], s[V], s[DISTANCE] = following, next_u, next_v, distance
+    k[DELTA], k[ALIVE] = mirror, ti.cast(following != -1, ti.i32)

@@ -8,6 +8,7 @@ import taichi as ti
 from .. import bvh, rng
 from ..compiling import large
 from ..transport import lights, materials, medium, sensor, surface
+from ..transport.lamp import shining
 from ..transport.slots import PARAMS, PHASE
 from ..transport.tables import Tables
 from .vertex import (
@@ -24,7 +25,6 @@ from .vertex import (
     place,
     power,
     scatterer,
-    shining,
     stopped,
     veils,
 )
@@ -33,6 +33,8 @@ A1 = ti.types.ndarray(ndim=1)
 A1I = ti.types.ndarray(dtype=ti.i32, ndim=1)
 A2 = ti.types.ndarray(ndim=2)
 
+# A ray to a light that see-through surfaces dim only: the first, which passes all media on the way, and those behind.
+VEILED, BEHIND = 2, 3
 STOPPED = 2  # in place of `delta`: the path has ended
 
 
@@ -108,7 +110,7 @@ def scatter(
     mask: ti.template(), light_kinds: ti.template(), t: ti.template(), kind, p: ti.template(), x, n, outward, d, beta,
     eta, depth, roulette_depth, mirrored, key, base,
 ):  # fmt: skip
-    """The two rays from a vertex: (1 if there is one to a light, 2 if see-through surfaces dim it only, what it would
+    """The two rays from a vertex: (1 if there is one to a light, VEILED if surfaces may only dim it, what it would
     bring, origin, direction, length), and as `leave` says (1 if the path goes on, origin, direction, throughput, pdf,
     delta, eta)."""
     tangent, bitangent = surface.frame(n)
@@ -133,45 +135,52 @@ def scatter(
 
 
 @ti.func
+def lit(mask: ti.template(), t: ti.template(), triangle, distance, u, v, o, d, reach, shadow, pending):
+    """What a ray to a light found: (0 if it ended there, else BEHIND; what it still may bring, what it brings, origin
+    and length of the rest of it)."""
+    after, brings, still, behind, left = 0, ti.Vector([0.0, 0.0, 0.0]), pending, o, reach
+    if triangle < 0:
+        brings = pending
+    elif ti.static(veils(mask)):
+        if shadow >= VEILED:
+            through, past = beyond(mask, t, triangle, u, v, d)
+            still, behind, left = through * pending, past, reach - distance
+            if still.max() > 0.0:
+                after = BEHIND
+    return after, still, brings, behind, left
+
+
+@ti.func
 def walk(
     mask: ti.template(), light_kinds: ti.template(), t: ti.template(), origin, direction, key, vertices, within,
     max_depth, roulette_depth, mirrored,
 ):  # fmt: skip
     """As `follow` for a path that has passed so many vertices; within >= 0: its ray is scattered by that medium, at the
     origin. mirrored: 1 for the opposite direction where it first scatters but at a mirror or clear boundary."""
-    zero = ti.Vector([0.0, 0.0, 0.0])
-    o, d, reach = origin, direction, ti.select(within >= 0, 0.0, FAR)
+    zero, o, d, reach = ti.Vector([0.0, 0.0, 0.0]), origin, direction, ti.select(within >= 0, 0.0, FAR)
     light, beta = zero, ti.Vector([1.0, 1.0, 1.0])
-    depth, passes, covered, inside, turning = vertices, 0, 0, within, mirrored
-    pdf, delta, eta = 0.0, 1, 1.0  # of the path's direction; delta: no light was sampled for it
+    # pdf, delta, eta: of the path's direction; delta: no light was sampled for it
+    depth, passes, covered, inside, turning, pdf, delta, eta = vertices, 0, 0, within, mirrored, 0.0, 1, 1.0
     # A ray to a light comes between two of the path, whose next one waits meanwhile: one loop follows both kinds.
     shadow, pending, next_o, next_d, alive = 0, light, o, d, 1
     while alive == 1:
         base = DIMENSIONS * (1 + depth + passes)
         triangle, distance, u, v = bvh.meet(o, d, reach, shadow == 1, t.nodes, t.leaves)
         if ti.static(mask >> PHASE & 1):
-            if triangle < 0 or shadow == 0:
+            if shadow == 0 or shadow == VEILED or (shadow == 1 and triangle < 0):
                 through, found, far = medium.travel(
-                    mask, t, o, d, ti.select(triangle < 0, reach, distance), shadow,
-                    rng.mix(key, base + FLIGHT + shadow),
+                    mask, t, o, d, ti.select(triangle < 0 or shadow == VEILED, reach, distance), ti.min(shadow, 1),
+                    rng.mix(key, base + FLIGHT + ti.min(shadow, 1)),
                 )  # fmt: skip
                 pending *= through
                 if found >= 0:
                     inside, distance = found, far
         scatters, kind, x, n, outward, p = 0, 0, zero, zero, zero, ti.Vector.zero(float, PARAMS)
         if shadow >= 1:
-            if triangle < 0:
-                light += pending
-            if ti.static(veils(mask)):
-                if triangle >= 0 and shadow == 2:
-                    through, o = beyond(mask, t, triangle, u, v, d)
-                    pending, reach = through * pending, reach - distance
-                    if pending.max() <= 0.0:
-                        shadow = 1
-                else:
-                    shadow = 1
-            if shadow == 1:
-                shadow, o, d, reach = 0, next_o, next_d, FAR
+            shadow, pending, brings, o, reach = lit(mask, t, triangle, distance, u, v, o, d, reach, shadow, pending)
+            light += brings
+            if shadow == 0:
+                o, d, reach = next_o, next_d, FAR
                 alive = ti.cast(delta != STOPPED, ti.i32)
         elif inside >= 0:
             if ti.static(mask >> PHASE & 1):
@@ -200,8 +209,7 @@ def walk(
                     base,
                 )  # fmt: skip
                 o, d = next_o, next_d
-                if delta == 0:
-                    turning = 0
+                turning = ti.select(delta == 0, 0, turning)
                 if shadow >= 1:
                     alive, o, d, reach = 1, near, way, far
     return light, covered

@@ -7,7 +7,6 @@ import taichi as ti
 
 from .. import bvh, rng
 from ..transport import bsdf, hit, lights, materials, shading_normal, surface
-from ..transport.slots import PHASE
 
 # Random numbers of one step: a light and a place on it, a direction, roulette, opacity, a blend; keys for media, along
 # the path and (the next) to the light, and for what their gradient looks at; step 0: film and lens.
@@ -99,7 +98,7 @@ def look(
 
 def veils(mask: int) -> int:
     """1 if rays to sharp lights go on through see-through surfaces; others come by chance to what lies behind them."""
-    return mask >> materials.OPACITIES & 1 and not mask >> PHASE & 1
+    return mask >> materials.OPACITIES & 1
 
 
 @ti.func
@@ -107,17 +106,6 @@ def beyond(mask: ti.template(), t: ti.template(), triangle, u, v, d):
     """(share of the light that a surface lets straight through, where a ray goes on behind it)."""
     x, e1, e2, uv, _color = place(mask, t, triangle, u, v)
     return 1.0 - materials.opacity(mask, t.faces[triangle, 9], uv, 0.0, t), bvh.offset_origin(x, e1.cross(e2), d)
-
-
-@ti.func
-def shining(mask: ti.template(), t: ti.template(), triangle, b1, b2):
-    """What a sampled light triangle emits at a place; 1 where the light is none."""
-    radiance = ti.Vector([1.0, 1.0, 1.0])
-    if ti.static(mask >> materials.EMISSIONS & 1):
-        if triangle >= 0:
-            uv, color = hit.textured(mask, t, triangle, b1, b2)
-            radiance = materials.emission(mask, t.faces[triangle, 9], uv, color, 0.0, t)
-    return radiance
 
 
 @ti.func

@@ -7,6 +7,7 @@ ray; so do surfaces that a path goes straight through, along the line between th
 import taichi as ti
 
 from ..transport import bsdf, hit, materials, shading_normal, specular, surface
+from ..transport.lamp import shining, shining_adjoint
 from ..transport.light_shapes import cross_adjoint, point_adjoint
 from ..transport.mesh_adjoint import normal_adjoint, paint, scatter_corners, seen_adjoint
 from ..transport.slots import PARAMS
@@ -33,7 +34,7 @@ from .state import (
     read,
     write,
 )
-from .vertex import glow, shining
+from .vertex import glow
 
 
 @ti.func
@@ -175,15 +176,8 @@ def light_adjoint(
 ):  # fmt: skip
     """Takes a sampled light's part off what the path still brings; returns the gradients of f cos and of its value."""
     part = read(s, BETA) * share
-    if ti.static(mask >> materials.EMISSIONS & 1):
-        if triangle >= 0:
-            uv, color = hit.textured(mask, t, triangle, b1, b2)
-            to_uv, to_color = materials.emission_scatter(
-                mask, t.faces[triangle, 9], uv, color, 0.0, t, g * part * f * value, parts.values,
-                copy * t.values.shape[0], atomic,
-            )  # fmt: skip
-            paint(mask, t, parts, copy, triangle, b1, b2, to_uv, to_color, atomic)
-            part *= shining(mask, t, triangle, b1, b2)
+    shining_adjoint(mask, atomic, t, parts, copy, triangle, b1, b2, g * part * f * value)
+    part *= shining(mask, t, triangle, b1, b2)
     write(s, REST, read(s, REST) - part * f * value)
     return g * part * value, g * part * f
 

@@ -10,6 +10,7 @@ from .. import bvh, environment, rng
 from ..accumulate import TASK, add, load3
 from ..compiling import large
 from ..transport import bsdf, hit, lights, materials, shading_normal, specular, surface
+from ..transport.lamp import shining
 from ..transport.light_shapes import cone_adjoint
 from ..transport.mesh_adjoint import Parts, scatter_corners, seen_adjoint
 from ..transport.sampling import PI
@@ -17,7 +18,7 @@ from ..transport.tables import Tables
 from .replay_kernels import SLOPES, camera_adjoint
 from .state import GEOMETRY, SENSOR
 from .trace import start
-from .vertex import DIMENSIONS, FAR, OPACITY, PASSES, glow, leave, look, place, power, scatterer, shining
+from .vertex import DIMENSIONS, FAR, OPACITY, PASSES, glow, leave, look, place, power, scatterer
 from .warp import direction_warp
 
 A1 = ti.types.ndarray(ndim=1)
@@ -51,13 +52,16 @@ def first_hit(mask: ti.template(), t: ti.template(), origin, direction, key):
 
 @ti.func
 def emission_slope(mask: ti.template(), t: ti.template(), dump: ti.template(), copy, x, d, triangle, u, v, g):
-    """Gradient to d of g . the emission where the ray x + s d meets a triangle. dump: written to, never read."""
+    """Gradient to d of g . what shines where the ray x + s d meets a triangle. dump: written to, never read."""
     to_d = 0.0 * x
     if ti.static(mask >> materials.EMISSIONS & 1 and varied(mask)):
         uv, color = hit.textured(mask, t, triangle, u, v)
-        to_uv, to_color = materials.emission_scatter(
-            mask, t.faces[triangle, 9], uv, color, 0.0, t, g, dump, copy * t.values.shape[0], False
-        )
+        material, first = t.faces[triangle, 9], copy * t.values.shape[0]
+        whole = g.dot(materials.emission(mask, material, uv, color, 0.0, t))
+        solid = materials.opacity(mask, material, uv, 0.0, t)
+        to_uv = materials.opacity_scatter(mask, material, uv, 0.0, t, whole, dump, first, False)
+        by_uv, to_color = materials.emission_scatter(mask, material, uv, color, 0.0, t, solid * g, dump, first, False)
+        to_uv += by_uv
         by = ti.Vector([0.0, 0.0])
         if ti.static(mask >> materials.TEXTURED & (1 << materials.SLOTS) - 1):
             d1, d2 = hit.texture_edges(t, triangle)
@@ -146,6 +150,7 @@ def arriving(
     if met >= 0:
         _x, e1, e2, uv, color = place(mask, t, met, u, v)
         radiance, weight = glow(mask, t, met, uv, color, d, distance, e1.cross(e2), pdf, 0)
+        radiance *= materials.opacity(mask, t.faces[met, 9], uv, 0.0, t)
         if radiance.max() > 0.0:
             slope = emission_slope(mask, t, dump, copy, x, d, met, u, v, weight * g * share)
     else:
@@ -153,6 +158,66 @@ def arriving(
         radiance = lights.environment_radiance(light_kinds, t, d, 0)
         slope = sky_slope(light_kinds, t, d, weight * g * share)
     return share * weight * radiance, weight / pdf * radiance, slope
+
+
+@ti.func
+def brought(
+    mask: ti.template(), light_kinds: ti.template(), t: ti.template(), dump: ti.template(), copy, which, x, n, outward,
+    wi, toward, local, kind, p: ti.template(), hit_at, distance, u, v, other, b1, b2, sun, f, value, share, on_share,
+    pdf, rim, g,
+):  # fmt: skip
+    """What a ray that ended at hit_at (-1: nowhere), u, v brings: (triangle that shines or -1, its u, v, and as
+    `from_light` says)."""
+    met, m1, m2, whole, scale, slope = hit_at, u, v, 0.0 * x, 0.0 * x, 0.0 * x
+    if which == 1:
+        whole, scale, slope = arriving(
+            mask, light_kinds, t, dump, copy, x, toward, met, distance, u, v, on_share, pdf, g
+        )
+    elif hit_at < 0:
+        met, m1, m2 = other, b1, b2
+        if which == 0:
+            whole, scale, slope = from_light(
+                mask, light_kinds, t, dump, copy, x, toward, other, b1, b2, sun, f, value, share, g
+            )
+        else:
+            on_rim, _pdf = bsdf.evaluate(mask, kind, p, wi, local, True)
+            whole = on_rim * shading_normal.horizon(n, outward, toward) * value * share * rim
+    return met, m1, m2, whole, scale, slope
+
+
+@ti.func
+def ray_warp(
+    mask: ti.template(), atomic: ti.template(), rays, t: ti.template(), parts: ti.template(), copy,
+    opposite: ti.template(), which, x, n, outward, wi, toward, local, kind, p: ti.template(), axis, cap, normal, met,
+    m1, m2, whole, scale, slope, g, key, kappa, where: ti.template(), what: ti.template(), record,
+):  # fmt: skip
+    """What outlines do to the light that came along `toward`: (gradients of x, of the sun's axis and cap, and of the
+    corners of the triangle that it came from)."""
+    above, amount, spread, to_axis, to_cap = shading_normal.horizon(n, outward, toward), g.dot(whole), 0.0, 0.0 * x, 0.0
+    corners, slopes = ti.Matrix.zero(float, 3, 3), slope
+    _p, _wi, by_wo = bsdf.evaluate_adjoint(mask, kind, p, wi, local, above * g * scale, True)
+    _n, _face, by_toward = shading_normal.horizon_adjoint(n, outward, toward, amount)
+    tangent, bitangent = surface.frame(n)
+    slopes += surface.to_world(tangent, bitangent, n, by_wo) + by_toward
+    if which != 1:
+        spread = cap
+    if which == 2:
+        slopes, amount = -amount * normal, 0.0
+    row = record
+    if ti.static(atomic):
+        row += which * rays
+    to_x, by_axis, by_cap = direction_warp(
+        atomic, rays, t, parts, copy, opposite, x, outward, toward, slopes, amount, axis, spread,
+        rng.mix(key, SALT + which), kappa, where, what, row,
+    )  # fmt: skip
+    if spread > 0.0:
+        still_axis, still_cap = cone_adjoint(axis, cap, -toward, slopes)
+        to_axis, to_cap = by_axis + still_axis, by_cap + still_cap - amount / cap
+    if met >= 0:
+        by_x, by_corners = seen_adjoint(t, met, m1, m2, x, -slopes, -amount)
+        to_x += by_x
+        corners += by_corners
+    return to_x, to_axis, to_cap, corners
 
 
 @ti.func
@@ -179,13 +244,11 @@ def vertex_warp(
     going, o, d, _after, on_share, pdf, delta, _eta, wo = leave(
         mask, x, outward, n, wi, kind, p, one, 1.0, 1, NEVER, 0, key, base
     )
-    to_x, to_axis, to_cap = zero, zero, 0.0
+    to_x, to_axis, to_cap, emitter = zero, zero, 0.0, -1
     first, second = ti.Matrix.zero(float, 3, 3), ti.Matrix.zero(float, 3, 3)
-    emitter = -1
     for which in range(ti.static(3 if light_kinds >> lights.SUN & 1 else 2)):
         # scale: of g, what light counts beside f cos; whole: f cos times that
-        wanted, start_at, toward, reach, local = looking, near, way, far, to_light
-        rim, normal = 0.0, zero
+        wanted, start_at, toward, reach, local, rim, normal = looking, near, way, far, to_light, 0.0, zero
         if which == 1:
             wanted, start_at, toward, reach, local = going * (1 - delta), o, d, FAR, wo
         elif which == 2:
@@ -197,49 +260,21 @@ def vertex_warp(
                 local = surface.to_local(tangent, bitangent, n, toward)
                 wanted = ti.cast(toward.dot(outward) > 0.0 and local.z > 0.0, ti.i32)
         if wanted == 1:
-            met, distance, m1, m2 = bvh.meet(start_at, toward, reach, which != 1, t.nodes, t.leaves)
-            whole, scale, slope = zero, zero, zero
-            if which == 1:
-                whole, scale, slope = arriving(
-                    mask, light_kinds, t, dump, copy, x, d, met, distance, m1, m2, on_share, pdf, g
-                )
-            elif met < 0:
-                met, m1, m2 = other, b1, b2
-                if which == 0:
-                    whole, scale, slope = from_light(
-                        mask, light_kinds, t, dump, copy, x, toward, other, b1, b2, sun, f, value, share, g
-                    )
-                else:
-                    on_rim, _pdf = bsdf.evaluate(mask, kind, p, wi, local, True)
-                    whole = on_rim * shading_normal.horizon(n, outward, toward) * value * share * rim
+            hit_at, distance, u_met, v_met = bvh.meet(start_at, toward, reach, which != 1, t.nodes, t.leaves)
+            met, m1, m2, whole, scale, slope = brought(
+                mask, light_kinds, t, dump, copy, which, x, n, outward, wi, toward, local, kind, p, hit_at, distance,
+                u_met, v_met, other, b1, b2, sun, f, value, share, on_share, pdf, rim, g,
+            )  # fmt: skip
             if whole.max() > 0.0:
-                above, amount, spread = shading_normal.horizon(n, outward, toward), g.dot(whole), 0.0
-                _p, _wi, by_wo = bsdf.evaluate_adjoint(mask, kind, p, wi, local, above * g * scale, True)
-                _n, _face, by_toward = shading_normal.horizon_adjoint(n, outward, toward, amount)
-                slope += surface.to_world(tangent, bitangent, n, by_wo) + by_toward
-                if which != 1:
-                    spread = cap
-                if which == 2:
-                    slope, amount = -amount * normal, 0.0
-                row = record
-                if ti.static(atomic):
-                    row += which * rays
-                by_x, by_axis, by_cap = direction_warp(
-                    atomic, rays, t, parts, copy, opposite, x, outward, toward, slope, amount, axis, spread,
-                    rng.mix(key, SALT + which), kappa, where, what, row,
+                by_x, by_axis, by_cap, corners = ray_warp(
+                    mask, atomic, rays, t, parts, copy, opposite, which, x, n, outward, wi, toward, local, kind, p,
+                    axis, cap, normal, met, m1, m2, whole, scale, slope, g, key, kappa, where, what, record,
                 )  # fmt: skip
-                to_x += by_x
-                if spread > 0.0:
-                    still_axis, still_cap = cone_adjoint(axis, cap, -toward, slope)
-                    to_axis += by_axis + still_axis
-                    to_cap += by_cap + still_cap - amount / cap
-                if met >= 0:
-                    by_x, corners = seen_adjoint(t, met, m1, m2, x, -slope, -amount)
-                    to_x += by_x
-                    if which == 0:
-                        first = corners
-                    else:
-                        second, emitter = corners, met
+                to_x, to_axis, to_cap = to_x + by_x, to_axis + by_axis, to_cap + by_cap
+                if which == 0:
+                    first = corners
+                elif met >= 0:
+                    second, emitter = corners, met
     if ti.static(wants & GEOMETRY):
         if other >= 0 and looking == 1:
             scatter_corners(t, parts, copy, other, first, atomic)

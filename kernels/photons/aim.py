@@ -11,8 +11,8 @@ import taichi as ti
 
 from .. import rng
 from ..accumulate import load3
-from ..path.vertex import shining
 from ..transport import emission, lights
+from ..transport.lamp import shining
 from ..transport.light_shapes import cone, falloff, lean
 from ..transport.sampling import PI, disc
 from ..transport.surface import corners, frame, unit

@@ -7,8 +7,9 @@ import taichi as ti
 from .. import bvh, rng
 from ..accumulate import TASK, load3
 from ..compiling import large
-from ..path.vertex import BLEND, DIMENSIONS, FAR, FLIGHT, HEED, LENS, NEARLY, shining
+from ..path.vertex import BLEND, DIMENSIONS, FAR, FLIGHT, HEED, LENS, NEARLY
 from ..transport import bsdf, emission, hit, lights, materials, medium, sensor, shading_normal, surface
+from ..transport.lamp import shining, shining_adjoint
 from ..transport.light_shapes import cross_adjoint, turn_adjoint
 from ..transport.mesh_adjoint import Parts, paint, scatter_corners
 from ..transport.slots import PARAMS, PHASE
@@ -103,14 +104,7 @@ def light_adjoint(
                 g *= through
                 whole = g.dot(glow * f * value)
                 passage_adjoint(mask, atomic, t, parts, copy, near, way, far * NEARLY, whole, heard)
-            if ti.static(mask >> materials.EMISSIONS & 1):
-                if other >= 0:
-                    uv, color = hit.textured(mask, t, other, b1, b2)
-                    by_uv, by_color = materials.emission_scatter(
-                        mask, t.faces[other, 9], uv, color, 0.0, t, g * f, parts.values, copy * t.values.shape[0],
-                        atomic,
-                    )  # fmt: skip
-                    paint(mask, t, parts, copy, other, b1, b2, by_uv, by_color, atomic)
+            shining_adjoint(mask, atomic, t, parts, copy, other, b1, b2, g * f)
             by_p, to_wi, to_wo = bsdf.evaluate_adjoint(mask, kind, p, wi, wo, above * g * glow * value, True)
             by_n, by_cross, by_way = shading_normal.horizon_adjoint(n, cross, way, (g * glow * value).dot(f))
             to_p, seen = by_p, through * glow * f * value / chance
@@ -240,20 +234,7 @@ def start_adjoint(
     )  # fmt: skip
     if ti.static(light_kinds >> lights.TRIANGLE & 1):
         if triangle >= 0:
-            uv, color = hit.textured(mask, t, triangle, b1, b2)
-            by_uv, by_color = materials.emission_scatter(
-                mask,
-                t.faces[triangle, 9],
-                uv,
-                color,
-                0.0,
-                t,
-                g * weight,
-                parts.values,
-                copy * t.values.shape[0],
-                atomic,
-            )
-            paint(mask, t, parts, copy, triangle, b1, b2, by_uv, by_color, atomic)
+            shining_adjoint(mask, atomic, t, parts, copy, triangle, b1, b2, g * weight)
             scatter_corners(t, parts, copy, triangle, to_corners, atomic)
 
 

@@ -13,8 +13,9 @@ import taichi as ti
 from .. import bvh, rng
 from ..accumulate import load3
 from ..compiling import large
-from ..path.vertex import BLEND, DIMENSIONS, DIRECTION, FAR, FLIGHT, LENS, NEARLY, OPACITY, shining
+from ..path.vertex import BLEND, DIMENSIONS, DIRECTION, FAR, FLIGHT, LENS, NEARLY, OPACITY
 from ..transport import bsdf, hit, lights, materials, medium, sensor, shading_normal, surface
+from ..transport.lamp import shining
 from ..transport.sampling import PI
 from ..transport.slots import PARAMS, PHASE, PLASTIC
 from ..transport.tables import Tables
@@ -167,22 +168,9 @@ def look(
                             beta *= scale
                             u1, u2, u3 = light_numbers(seed, first + q, turn, found)
                             light += beta * from_lights(
-                                mask,
-                                light_kinds,
-                                t,
-                                kind,
-                                p,
-                                x,
-                                n,
-                                cross,
-                                s1,
-                                s2,
-                                wi,
-                                u1,
-                                u2,
-                                u3,
+                                mask, light_kinds, t, kind, p, x, n, cross, s1, s2, wi, u1, u2, u3,
                                 rng.mix(haze, base + FLIGHT + 1),
-                            )
+                            )  # fmt: skip
                             paths.write3(points, at, 0, x)
                             paths.write3(shading, at, 0, n)
                             paths.write3(sides, at, 0, surface.unit(cross))

@@ -25,6 +25,7 @@ from .. import rng
 from ..accumulate import TASK, load3
 from ..compiling import large
 from ..path.vertex import BLEND, DIMENSIONS, HEED
+from ..path.vertex_adjoint import ratio
 from ..transport import bsdf, bsdf_phase, hit, materials, medium, shading_normal, specular, surface
 from ..transport.light_shapes import cross_adjoint, turn_adjoint
 from ..transport.mesh_adjoint import Parts, normal_adjoint, paint, scatter_corners
@@ -42,13 +43,30 @@ X, D, B, BARY, N, G, STATE = 0, 3, 6, 9, 11, 14, 17
 
 
 @ti.func
-def ratio(a, b):
-    """a / b channel by channel; 0 where b is 0."""
-    out = ti.Vector([0.0, 0.0, 0.0])
-    for c in ti.static(range(3)):
-        if b[c] > 0.0:
-            out[c] = a[c] / b[c]
+def leaves_as(event, d, n, ior):
+    """The direction in which a mirror or a clear boundary sends on the ray d."""
+    out = d
+    if event == paths.MIRRORED:
+        out = specular.reflect(d, n)
+    elif event == paths.REFRACTED:
+        facing, eta, _side = specular.interface(d, n, ior)
+        out, _passes = specular.refract(d, facing, eta)
     return out
+
+
+@ti.func
+def turns_adjoint(event, d, n, ior, to_out):
+    """To (d, n, ior) from the direction that `leaves_as` gives."""
+    to_d, to_n, to_ior = to_out, 0.0 * n, 0.0
+    if event == paths.MIRRORED:
+        by_d, by_n = specular.reflect_adjoint(d, n, to_out)
+        to_d, to_n = by_d, by_n
+    elif event == paths.REFRACTED:
+        facing, eta, side = specular.interface(d, n, ior)
+        by_d, by_facing, by_eta = specular.refract_adjoint(d, facing, eta, to_out)
+        by_n, by_ior = specular.interface_adjoint(ior, side, by_facing, by_eta)
+        to_d, to_n, to_ior = by_d, by_n, by_ior
+    return to_d, to_n, to_ior
 
 
 @ti.func
@@ -83,34 +101,13 @@ def bounce_adjoint(
         if event != paths.SCATTERED:
             by_p, by_wi = bsdf.weight_adjoint(mask, kind, p, wi, wo, g, camera)
             to_p, to_wi = by_p, by_wi
-            if event == paths.MIRRORED:
-                by_d, by_n = specular.reflect_adjoint(d, n, to_out)
-                to_d += by_d
-                to_n += by_n
-            elif event == paths.REFRACTED:
-                facing, eta, side = specular.interface(d, n, p[ETA])
-                by_d, by_facing, by_eta = specular.refract_adjoint(d, facing, eta, to_out)
-                by_n, by_ior = specular.interface_adjoint(p[ETA], side, by_facing, by_eta)
-                to_d += by_d
-                to_n += by_n
-                to_p[ETA] += by_ior
-            else:
-                to_d += to_out
+            more_d, more_n, more_ior = turns_adjoint(event, d, n, p[ETA], to_out)
+            to_d += more_d
+            to_n += more_n
+            to_p[ETA] += more_ior
     to_n += turn_adjoint(n, to_wi, -d)
     to_d -= surface.to_world(s1, s2, n, to_wi)
     return to_p, to_d, to_n, to_face, to_after * ratio(after, beta)
-
-
-@ti.func
-def leaves_as(event, d, n, ior):
-    """The direction in which a mirror or a clear boundary sends on the ray d."""
-    out = d
-    if event == paths.MIRRORED:
-        out = specular.reflect(d, n)
-    elif event == paths.REFRACTED:
-        facing, eta, _side = specular.interface(d, n, ior)
-        out, _passes = specular.refract(d, facing, eta)
-    return out
 
 
 @ti.func

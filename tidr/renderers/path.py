@@ -56,10 +56,8 @@ class PathTracer:
     the picture get up to twice the variance.
 
     Materials with `emission` shine; ambient lights are left out, since they stand for the bounces that are computed
-    here. Point lights are not seen directly. Lamps with an opacity below
-    1 light others as if it were 1; in scenes with media, surfaces with an opacity below 1 throw whole shadows of
-    points, spots and parallel lights. rgb and alpha are means over samples; depth, normal, uv and ids
-    are those through pixel centres, as the rasterizer gives them.
+    here. Point lights are not seen directly. rgb and alpha are means over samples; depth, normal, uv and ids are those
+    through pixel centres, as the rasterizer gives them.
 
     A `Volume` with an albedo is a medium: it scatters by its g in its box, in any number of events, which count as
     vertices, and dims all that is seen or lit through it; boxes may overlap. Its gradients (to density, also where that
