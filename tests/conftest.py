@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from dataclasses import dataclass
 
 import pytest
@@ -11,6 +12,8 @@ import tidr
 from tidr import runtime
 
 from .rows_plugin import pytest_addoption, pytest_configure  # noqa: F401
+
+os.environ.setdefault("GALLIVM_PERF", "nopt")  # Mesa's software Vulkan compiles longer than tests run
 
 
 @dataclass(frozen=True)
