@@ -29,12 +29,17 @@ def fit(
     overrides = [*(set_ or ()), *([f"fit.seed={seed}"] if seed is not None else [])]
     loaded = load_scene(scene, overrides)
     folder = output or Path("runs") / Path(scene.rstrip("/")).stem
-    result = fit_from_settings(loaded, output=folder, steps=steps, resume=resume, force=force, watcher=watcher())
+    try:
+        result = fit_from_settings(loaded, output=folder, steps=steps, resume=resume, force=force, watcher=watcher())
+    except KeyboardInterrupt:
+        if any(folder.glob("checkpoint-*.npz")):
+            typer.echo(f"saved in {folder}; --resume goes on from there", err=True)
+        raise
     mean = result.metrics["mean"]
     parts = [f"{result.steps} steps in {clock(result.metrics['seconds'])}"]
     parts += [f"PSNR {mean['psnr']:.2f} dB"] if mean["psnr"] is not None else []
     parts += [f"mask IoU {mean['iou']:.4f}"] if mean["iou"] is not None else []
-    typer.echo(f"{', '.join(parts)} (views {result.metrics['views_are']})")
+    typer.echo(f"{', '.join(parts)} (the views are {result.metrics['views_are']})")
     for path, one in result.metrics.get("truth", {}).items():
         unit = f" {one['unit']}" if one["unit"] else ""
         typer.echo(f"{path} is {one['error']:.3g}{unit} from the truth, {one['before']:.3g} before")

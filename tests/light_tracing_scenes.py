@@ -8,30 +8,36 @@ import tidr
 from tidr.renderers.light_tracing import LightTracer
 from tidr.scene.camera import Camera
 from tidr.scene.graph import Node, Scene
-from tidr.scene.light import EnvironmentLight
+from tidr.scene.light import DirectionalLight, EnvironmentLight, SpotLight
 from tidr.scene.material import Material
 from tidr.scene.mesh import Mesh, icosphere
 from tidr.scene.meter import IrradianceMeter
+from tidr.scene.texture import Texture
 
 from .gradients import weighted
 from .photon_stage import quad, stage
 
 
 def hall() -> Scene:
-    """A floor with a glass ball's caustic, a wall of brushed metal, a pane that half of the light passes, a panel above
-    and a dim sky."""
+    """A chequered floor with a glass ball's caustic, a wall of brushed metal, a pane that half of the light passes, a
+    panel above and a dim sky; a spot and a sun that are out."""
     scene = Scene()
-    scene.add_material("white", Material("lambert", albedo=[0.7, 0.6, 0.5]))
+    tiles = np.array([[[0.7, 0.6, 0.5], [0.5, 0.6, 0.7]], [[0.5, 0.6, 0.7], [0.7, 0.6, 0.5]]])
+    scene.add_material("white", Material("lambert", albedo=Texture(tiles)))
     scene.add_material("brushed", Material("conductor", eta=[0.2, 0.9, 1.1], k=[3.9, 2.4, 2.2], roughness=0.5))
     scene.add_material("glass", Material("dielectric", ior=1.5))
     scene.add_material("veil", Material("lambert", albedo=[0.2, 0.5, 0.3], opacity=0.5))
     scene.add_material("glow", Material("lambert", albedo=0.3, emission=[6.0, 5.0, 4.0]))
-    scene.add_node("floor", Node(quad([0, 0, 0], [0.1, 0.05, 2], [2, 0.07, 0]), ("white",)))
+    floor = quad([0, 0, 0], [0.1, 0.05, 2], [2, 0.07, 0])
+    floor = Mesh(floor.vertices.numpy(), floor.faces, uvs=[[0, 0], [1, 0], [1, 1], [0, 1]], shading="flat")
+    scene.add_node("floor", Node(floor, ("white",)))
     scene.add_node("wall", Node(quad([0, 1, -1.6], [2, 0.1, 0.1], [0.1, 1.2, -0.1]), ("brushed",)))
     scene.add_node("ball", Node(Mesh(*icosphere(2)), ("glass",), translation=[0.7, 0.9, 0.4], scale=0.45))
     scene.add_node("card", Node(quad([-0.9, 0.6, 0.2], [0.4, 0, 0], [0, 0.4, 0.1]), ("veil",)))
     scene.add_node("panel", Node(quad([0.4, 2.6, 0.3], [0.6, 0, 0.05], [0, 0.02, 0.6]), ("glow",)))
     scene.add_light("sky", EnvironmentLight([0.1, 0.15, 0.2]))
+    scene.add_light("spot", SpotLight((0, 2, 0), (0, -1, 0), 0.0, 1.0))
+    scene.add_light("sun", DirectionalLight((0, -1, 0), 0.0, np.radians(5.0)))
     return scene
 
 

@@ -40,9 +40,9 @@ def step_off(rays: ti.i32, x: A2, ng: A2, d: A2, out: A2):
             out[i, k] = moved[k]
 
 
-@pytest.fixture(params=["f32", "f64"])
-def cpu(request):
-    return start("cpu", int(request.param[1:]))
+@pytest.fixture(params=["cpu-f32", "cpu-f64"])
+def backend(request):
+    return start("cpu", int(request.param[-2:]))
 
 
 def real(backend):
@@ -119,20 +119,20 @@ def assert_equals_brute_force(vertices, faces, o, d, t_max, backend, doubts=0.02
 @pytest.mark.row(125)
 @pytest.mark.row(171)
 @pytest.mark.parametrize("name", ["soup", "slivers", "mesh"])
-def test_closest_and_any_hit_are_those_of_brute_force(cpu, name):
+def test_closest_and_any_hit_are_those_of_brute_force(backend, name):
     rng = np.random.default_rng(5)
     vertices, faces = scene(name, rng)
     o, d = random_rays(rng, RAYS)
     t_max = np.where(rng.random(RAYS) < 0.5, 1e30, 2 * rng.random(RAYS) / np.linalg.norm(d, axis=1))
-    assert_equals_brute_force(vertices, faces, o, d, t_max, cpu)
+    assert_equals_brute_force(vertices, faces, o, d, t_max, backend)
 
 
-def test_a_mesh_of_many_levels(cpu):
+def test_a_mesh_of_many_levels(backend):
     rng = np.random.default_rng(6)
     vertices, faces = tidr.icosphere(3)
     vertices = vertices * (1 + 0.2 * np.sin(9 * vertices[:, :1]))
     o, d = random_rays(rng, 2000)
-    assert_equals_brute_force(vertices, faces, o, d, np.full(2000, 1e30), cpu, doubts=0.05)
+    assert_equals_brute_force(vertices, faces, o, d, np.full(2000, 1e30), backend, doubts=0.05)
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 5, 16, 17])
@@ -145,43 +145,43 @@ def test_few_triangles(f64, count):
     assert_equals_brute_force(corners.reshape(-1, 3), faces, o, d, np.full(3000, 9.0), f64)
 
 
-def test_hits_lie_before_t_max(cpu):
+def test_hits_lie_before_t_max(backend):
     rng = np.random.default_rng(1)
     vertices, faces = tidr.icosphere(2)
-    bvh = fitted(vertices, faces, cpu)
+    bvh = fitted(vertices, faces, backend)
     o, d = random_rays(rng, 1000, 0.4)
-    _, t, *_ = trace(bvh, o, d, cpu)
-    triangle, *_, hit = trace(bvh, o, d, cpu, t)
+    _, t, *_ = trace(bvh, o, d, backend)
+    triangle, *_, hit = trace(bvh, o, d, backend, t)
     assert not (hit | (triangle >= 0)).any()
-    triangle, _, _, _, hit = trace(bvh, o, d, cpu, np.nextafter(t, np.inf, dtype=real(cpu)))
+    triangle, _, _, _, hit = trace(bvh, o, d, backend, np.nextafter(t, np.inf, dtype=real(backend)))
     assert (triangle >= 0).all()
     assert (hit == 1).all()
 
 
 @pytest.mark.parametrize(("scale", "away"), [(1.0, 0.0), (1e-3, 0.0), (1e4, 0.0), (1.0, 30.0), (1e-3, 0.05)])
-def test_no_ray_slips_through_edges_and_corners(cpu, scale, away):
+def test_no_ray_slips_through_edges_and_corners(backend, scale, away):
     """The rays go to the mesh's corners, to middles of edges and to other points of edges, from inside."""
     rng = np.random.default_rng(2)
     sphere, faces = tidr.icosphere(3)
-    vertices = np.asarray(scale * sphere + away * np.array([1.0, -0.7, 0.4]), real(cpu))
+    vertices = np.asarray(scale * sphere + away * np.array([1.0, -0.7, 0.4]), real(backend))
     edges = vertices[np.concatenate([faces[:, :2], faces[:, 1:], faces[:, ::2]])].astype(np.float64)
     along = rng.random((len(edges), 1))
     targets = np.concatenate([vertices, edges.mean(1), edges[:, 0] * along + edges[:, 1] * (1 - along)])
     targets = np.repeat(targets, 6, 0)
     centre = vertices.mean(0)
-    o = np.asarray(centre + rng.uniform(-0.5, 0.5, targets.shape) * scale, real(cpu))
+    o = np.asarray(centre + rng.uniform(-0.5, 0.5, targets.shape) * scale, real(backend))
     o[::3] = centre
-    d = np.asarray(targets - o, real(cpu))
-    triangle, t, _, _, hit = trace(fitted(vertices, faces, cpu), o, d, cpu)
+    d = np.asarray(targets - o, real(backend))
+    triangle, t, _, _, hit = trace(fitted(vertices, faces, backend), o, d, backend)
     assert (triangle >= 0).all()
     assert (hit == 1).all()
     assert np.abs(t - 1).max() < 0.02
 
 
 @pytest.mark.parametrize("zero", [0.0, -0.0])
-def test_rays_along_the_axes(cpu, zero):
+def test_rays_along_the_axes(backend, zero):
     """A cube, whose boxes are flat and whose edges the rays meet; from the middle, from its planes and from outside."""
-    bvh = fitted(CUBE, CUBE_FACES, cpu)
+    bvh = fitted(CUBE, CUBE_FACES, backend)
     grid = np.array([[x, y] for x in (-1, -0.5, 0, 0.5, 1) for y in (-1, -0.5, 0, 0.5, 1)])
     for axis in range(3):
         for sign in (-1.0, 1.0):
@@ -190,31 +190,31 @@ def test_rays_along_the_axes(cpu, zero):
             for first, distance in ((-5 * sign, 4.0), (0.0, 1.0)):
                 o = np.insert(grid, axis, first, 1)
                 inside = np.abs(grid).max(1) < 1
-                triangle, t, *_ = trace(bvh, o, d, cpu)
+                triangle, t, *_ = trace(bvh, o, d, backend)
                 assert (triangle[inside] >= 0).all()
-                np.testing.assert_allclose(t[triangle >= 0], distance, rtol=4 * epsilon(cpu))
-                beside, *_ = trace(bvh, o * 1.5, d, cpu)
+                np.testing.assert_allclose(t[triangle >= 0], distance, rtol=4 * epsilon(backend))
+                beside, *_ = trace(bvh, o * 1.5, d, backend)
                 assert (beside[np.abs(1.5 * grid).max(1) > 1] == -1).all()
     d = np.zeros((len(grid), 3))
-    assert (trace(bvh, np.insert(grid, 1, 0.0, 1), d, cpu)[0] == -1).all()
+    assert (trace(bvh, np.insert(grid, 1, 0.0, 1), d, backend)[0] == -1).all()
 
 
-def test_rays_that_are_not_finite_hit_nothing(cpu):
-    bvh = fitted(CUBE, CUBE_FACES, cpu)
+def test_rays_that_are_not_finite_hit_nothing(backend):
+    bvh = fitted(CUBE, CUBE_FACES, backend)
     o, d = np.zeros((12, 3)), np.tile([0.3, 0.2, 1.0], (12, 1))
     for k in range(3):
         o[k, k], d[3 + k, k], o[6 + k, k], d[9 + k, k] = np.nan, np.nan, np.inf, -np.inf
-    triangle, *_, hit = trace(bvh, o, d, cpu)
+    triangle, *_, hit = trace(bvh, o, d, backend)
     assert not (hit | (triangle >= 0)).any()
 
 
 @pytest.mark.parametrize(
     ("scale", "away"), [(1e-3, 0.0), (1.0, 0.0), (1e4, 0.0), (1.0, 50.0), (1e-3, 0.02), (1e4, 3e5)]
 )
-def test_a_ray_that_leaves_a_surface_does_not_meet_it_again(cpu, scale, away):
+def test_a_ray_that_leaves_a_surface_does_not_meet_it_again(backend, scale, away):
     """Outwards from a ball it meets nothing; inwards it meets another triangle."""
     rng = np.random.default_rng(3)
-    kind = real(cpu)
+    kind = real(backend)
     sphere, faces = tidr.icosphere(2)
     vertices = np.asarray(scale * sphere + away * np.array([0.9, -1.0, 0.6]), kind)
     own = rng.integers(0, len(faces), 20_000)
@@ -227,8 +227,8 @@ def test_a_ray_that_leaves_a_surface_does_not_meet_it_again(cpu, scale, away):
     height = (d * normal).sum(1, keepdims=True)
     d = d + np.where(height >= 0, 1, -1) * 0.05 * normal
     height = (d * normal).sum(1)
-    bvh = fitted(vertices, faces, cpu)
-    arrays = [upload(array, cpu) for array in (x, cross, d, x)]
+    bvh = fitted(vertices, faces, backend)
+    arrays = [upload(array, backend) for array in (x, cross, d, x)]
     step_off(len(x), *(array.value for array in arrays))
     moved = arrays[-1].numpy()
     # a ray from near an edge may meet a neighbour, whose normal is some 20 degrees away, or come to lie behind it
@@ -236,7 +236,7 @@ def test_a_ray_that_leaves_a_surface_does_not_meet_it_again(cpu, scale, away):
     out, inwards = (height > 0) & (side > 0.5), (height < 0) & (side < -0.5)
     assert out.sum() > 4000
     assert inwards.sum() > 4000
-    triangle, t, *_ = trace(bvh, moved, d, cpu)
+    triangle, t, *_ = trace(bvh, moved, d, backend)
     assert (triangle[out] == -1).all()
     assert (triangle[inwards] >= 0).all()
     assert (triangle[inwards] != own[inwards]).all()
@@ -244,7 +244,7 @@ def test_a_ray_that_leaves_a_surface_does_not_meet_it_again(cpu, scale, away):
     assert travelled.min() > 0.1 * scale
 
 
-def test_a_thin_gap_stays_open(cpu):
+def test_a_thin_gap_stays_open(backend):
     """Two plates a ten thousandth of their distance from the origin apart see each other."""
     rng = np.random.default_rng(4)
     plate = np.array([[-1, 0, -1], [-1, 0, 1], [1, 0, 0.0]])
@@ -252,30 +252,30 @@ def test_a_thin_gap_stays_open(cpu):
         place = np.array(place)
         gap = 1e-4 * np.abs(place).max()
         vertices = np.concatenate([size * plate + place, size * plate + place + [0, gap, 0]])
-        bvh = fitted(vertices, np.array([[0, 1, 2], [3, 4, 5]]), cpu)
+        bvh = fitted(vertices, np.array([[0, 1, 2], [3, 4, 5]]), backend)
         weights = rng.dirichlet([2.0] * 3, 1000)
         x = weights @ vertices[:3]
         d = np.tile([0.1, 1.0, -0.1], (1000, 1))
-        arrays = [upload(array, cpu) for array in (x, np.tile([0, 2.0, 0], (1000, 1)), d, x)]
+        arrays = [upload(array, backend) for array in (x, np.tile([0, 2.0, 0], (1000, 1)), d, x)]
         step_off(1000, *(array.value for array in arrays))
-        triangle, t, *_ = trace(bvh, arrays[-1].numpy(), d, cpu)
+        triangle, t, *_ = trace(bvh, arrays[-1].numpy(), d, backend)
         inner = weights.min(1) * size > gap
         assert inner.any()
         assert (triangle[inner] == 1).all()
         np.testing.assert_allclose(t[inner], gap, rtol=0.1)
 
 
-def test_a_refit_answers_as_a_rebuild_does(cpu):
+def test_a_refit_answers_as_a_rebuild_does(backend):
     rng = np.random.default_rng(7)
     vertices, faces = tidr.icosphere(3)
-    bvh = fitted(vertices, faces, cpu)
+    bvh = fitted(vertices, faces, backend)
     o, d = random_rays(rng, 20_000)
     for turn in range(3):
         vertices = vertices @ np.array([[0.8, 0.6, 0], [-0.6, 0.8, 0], [0, 0, 1.1]])
         vertices = vertices + 0.05 * rng.normal(size=vertices.shape)
-        positions = upload(vertices, cpu)
+        positions = upload(vertices, backend)
         bvh.update(positions.value)
-        refitted, rebuilt = trace(bvh, o, d, cpu), trace(fitted(vertices, faces, cpu), o, d, cpu)
+        refitted, rebuilt = trace(bvh, o, d, backend), trace(fitted(vertices, faces, backend), o, d, backend)
         same = refitted[0] == rebuilt[0]
         assert same.mean() > 0.9999, turn
         assert (refitted[4] == rebuilt[4]).all()
@@ -305,15 +305,15 @@ def test_a_tree_that_refits_have_spoilt_is_built_anew(f32):
     assert (trace(bvh, o, d, f32)[1] == trace(fresh, o, d, f32)[1]).all()
 
 
-def test_no_triangles(cpu):
+def test_no_triangles(backend):
     bvh, positions = Bvh(np.zeros((0, 3), int)), Array((0, 3))
     for _ in range(2 * CHECK_EVERY):
         bvh.update(positions.value)
-    triangle, *_, hit = trace(bvh, *random_rays(np.random.default_rng(0), 100), cpu)
+    triangle, *_, hit = trace(bvh, *random_rays(np.random.default_rng(0), 100), backend)
     assert not (hit | (triangle >= 0)).any()
 
 
-def test_triangles_without_area_and_with_corners_that_are_no_numbers(cpu):
+def test_triangles_without_area_and_with_corners_that_are_no_numbers(backend):
     """The others are hit as if those were not there, and they come back once they are triangles again."""
     rng = np.random.default_rng(9)
     good = rng.normal(size=(40, 3, 3))
@@ -323,34 +323,34 @@ def test_triangles_without_area_and_with_corners_that_are_no_numbers(cpu):
     corners[120:, 0] = np.array([np.nan, np.inf, -np.inf, 1e30])[np.arange(40) % 4, None]
     corners[120:140, :, 1] = np.nan
     faces, order = np.arange(480).reshape(-1, 3), rng.permutation(160)
-    bvh = fitted(corners.reshape(-1, 3), faces[order], cpu)
+    bvh = fitted(corners.reshape(-1, 3), faces[order], backend)
     o, d = random_rays(rng, 20_000)
-    triangle, t, *_, hit = trace(bvh, o, d, cpu)
-    alone = trace(fitted(good.reshape(-1, 3), np.arange(120).reshape(-1, 3), cpu), o, d, cpu)
+    triangle, t, *_, hit = trace(bvh, o, d, backend)
+    alone = trace(fitted(good.reshape(-1, 3), np.arange(120).reshape(-1, 3), backend), o, d, backend)
     original = np.where(triangle >= 0, order[triangle], -1)
     assert (original == alone[0]).mean() > 0.999
     assert (original < 40).mean() > 0.999
     assert (hit == alone[4]).mean() > 0.999
     np.testing.assert_array_equal(t[original == alone[0]], alone[1][original == alone[0]])
-    whole = upload(np.tile(good, (4, 1, 1)).reshape(-1, 3), cpu)
+    whole = upload(np.tile(good, (4, 1, 1)).reshape(-1, 3), backend)
     bvh.update(whole.value)
-    assert (trace(bvh, o, d, cpu)[1] == alone[1]).all()
-    nothing = upload(np.full((480, 3), np.nan), cpu)
+    assert (trace(bvh, o, d, backend)[1] == alone[1]).all()
+    nothing = upload(np.full((480, 3), np.nan), backend)
     bvh.update(nothing.value)
-    assert (trace(bvh, o, d, cpu)[0] == -1).all()
-    assert (trace(fitted(np.full((480, 3), np.nan), faces, cpu), o, d, cpu)[0] == -1).all()
+    assert (trace(bvh, o, d, backend)[0] == -1).all()
+    assert (trace(fitted(np.full((480, 3), np.nan), faces, backend), o, d, backend)[0] == -1).all()
 
 
-def test_all_triangles_at_one_place(cpu):
+def test_all_triangles_at_one_place(backend):
     one = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
     faces = np.arange(9000).reshape(-1, 3)
     o, d = np.array([[0.2, 0.3, 1.0], [0.9, 0.9, 1.0]]), np.array([[0, 0, -1.0], [0, 0, -1.0]])
-    triangle, t, *_, hit = trace(fitted(np.tile(one, (3000, 1)), faces, cpu), o, d, cpu)
+    triangle, t, *_, hit = trace(fitted(np.tile(one, (3000, 1)), faces, backend), o, d, backend)
     assert triangle[0] >= 0
     assert triangle[1] == -1
     assert t[0] == 1
     assert hit.tolist() == [1, 0]
-    assert (trace(fitted(np.ones((9000, 3)), faces, cpu), o, np.ones((2, 3)) - o, cpu)[0] == -1).all()
+    assert (trace(fitted(np.ones((9000, 3)), faces, backend), o, np.ones((2, 3)) - o, backend)[0] == -1).all()
 
 
 @pytest.mark.parametrize("name", ["nested", "line", "one place", "sphere"])
@@ -375,15 +375,20 @@ def test_trees_are_no_deeper_than_the_stack(name):
     assert sorted(-tree.children[tree.children < 0]) == list(leaves)
 
 
-@pytest.mark.row(125)
-def test_vulkan_answers_as_the_cpu_does():
+def answers_to_soup(backend):
     rng = np.random.default_rng(11)
-    answers = []
     vertices, faces = scene("soup", rng)
-    o, d = random_rays(rng, 5000)
-    for arch in ("vulkan", "cpu"):
-        backend = start(arch, 32)
-        answers.append(trace(fitted(vertices, faces, backend), o, d, backend))
+    return trace(fitted(vertices, faces, backend), *random_rays(rng, 5000), backend)
+
+
+@pytest.fixture
+def on_cpu(f64):
+    return answers_to_soup(f64)
+
+
+@pytest.mark.row(125)
+def test_vulkan_answers_as_the_cpu_does(on_cpu, vulkan):
+    answers = answers_to_soup(vulkan), on_cpu
     same = answers[0][0] == answers[1][0]
     assert same.mean() > 0.999
     assert (answers[0][4] == answers[1][4]).mean() > 0.999

@@ -104,6 +104,7 @@ def test_signals_save_and_exit(tmp_path, number, code, write):
                 time.sleep(0.02)
             child.send_signal(number)
             assert child.wait(30) == code, (tmp_path / "errors").read_text()
+            assert ("--resume goes on" in (tmp_path / "errors").read_text()) == (code == 130)
         finally:
             child.kill()
     from tidr.fitting import checkpoint

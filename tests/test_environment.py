@@ -13,7 +13,6 @@ from tidr.renderers.background import before_environment, constant_color, enviro
 from tidr.renderers.rays import Rays
 from tidr.scene.transform import quaternion_from_euler, rotation_from_quaternion
 
-from .conftest import start
 from .environments import RENDERERS, SIZE, scene_of, sky
 from .gradients import directional_check, tape_gradients, weighted
 from .voxel_scenes import against_f64
@@ -241,17 +240,20 @@ def gradients(scene: tidr.Scene, renderer, paths) -> list[np.ndarray]:
     return tape_gradients(lambda: weighted(tidr.render(scene, "front", renderer).rgb, weights), arrays)
 
 
-def test_gradients_on_vulkan_equal_those_in_64_bits():
+def gradients_of_three() -> list[np.ndarray]:
+    found = gradients(scene_of("volume", sky(7), seed=7), RENDERERS["volume"], ("sky.*", "thing.*", "front.*"))
+    found += gradients(scene_of("raster soft", sky(7)), RENDERERS["raster soft"], ("sky.*",))
+    return found + gradients(empty(sky(8, (64, 128))), "volume", ("sky.radiance",))
+
+
+@pytest.fixture
+def in_64_bits(f64) -> list[np.ndarray]:
+    return gradients_of_three()
+
+
+def test_gradients_on_vulkan_equal_those_in_64_bits(in_64_bits, vulkan):
     """Of a map so small that a GPU sums its gradient in private copies, too, and of one that takes atomics."""
-    found = []
-    for arch, precision in (("cpu", 64), ("vulkan", 32)):
-        start(arch, precision)
-        found.append(
-            gradients(scene_of("volume", sky(7), seed=7), RENDERERS["volume"], ("sky.*", "thing.*", "front.*"))
-        )
-        found[-1] += gradients(scene_of("raster soft", sky(7)), RENDERERS["raster soft"], ("sky.*",))
-        found[-1] += gradients(empty(sky(8, (64, 128))), "volume", ("sky.radiance",))
-    for exact, single in zip(*found, strict=True):
+    for exact, single in zip(in_64_bits, gradients_of_three(), strict=True):
         assert np.linalg.norm(exact) > 0
         assert np.linalg.norm(single - exact) <= 2e-2 * np.linalg.norm(exact)
 

@@ -135,8 +135,8 @@ def test_one_pulled_vertex_takes_its_surroundings_along(backend):
 
 def test_held_channels_stay_where_they_are(backend):
     """To the last bit, however stiff the surface; the others move as if nothing had pulled at these."""
-    vertices, faces = icosphere(2)
-    pulls = np.random.default_rng(6).normal(size=(3, *vertices.shape))
+    vertices, faces = icosphere(1)
+    pulls = np.random.default_rng(6).normal(size=(2, *vertices.shape))
     free, held = Mesh(vertices, faces), Mesh(vertices, faces)
     held.vertices.constraint = Constraint(channels=(1,))
     start = held.vertices.numpy()
@@ -147,19 +147,17 @@ def test_held_channels_stay_where_they_are(backend):
     np.testing.assert_allclose(moved[:, 1], expected[:, 1], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("backend_name", ["f32", "vulkan"])
-def test_resume_is_exact(backend_name, request):
-    request.getfixturevalue(backend_name)
+def test_resume_is_exact(backend):
     vertices, faces = icosphere(1)
-    gradients = np.random.default_rng(4).normal(size=(4, *vertices.shape))
+    gradients = np.random.default_rng(4).normal(size=(2, *vertices.shape))
     whole, first = Mesh(vertices, faces), Mesh(vertices, faces)
-    walk(LargeSteps(whole, lr=0.01), whole.vertices, gradients)
-    optimizer = LargeSteps(first, lr=0.01)
-    walk(optimizer, first.vertices, gradients[:2])
+    walk(LargeSteps(whole, lr=0.01, lam=1.0), whole.vertices, gradients)
+    optimizer = LargeSteps(first, lr=0.01, lam=1.0)
+    walk(optimizer, first.vertices, gradients[:1])
     second = Mesh(first.vertices.numpy(), faces)
-    resumed = LargeSteps(second, lr=0.01)
+    resumed = LargeSteps(second, lr=0.01, lam=1.0)
     resumed.load_state(optimizer.state())
-    walk(resumed, second.vertices, gradients[2:])
+    walk(resumed, second.vertices, gradients[1:])
     assert (second.vertices.numpy() == whole.vertices.numpy()).all()
 
 

@@ -1,4 +1,4 @@
-"""Light tracing: the path tracer's picture wherever both find the light."""
+"""Light tracing: the path tracer's picture wherever both find the light; what it refuses."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 
 import tidr
 from tests.light_tracing_scenes import agree, hall, loss_of, sensors, views
+from tests.nan_values import is_refused
 from tests.photon_stage import stage
 from tidr.errors import GradientError, SceneError
 from tidr.fitting.tape import Tape
@@ -36,6 +37,13 @@ def test_pictures_are_the_path_tracers(f32):
     seen = tidr.render(scene, camera=views(), renderer=expected[0], width=12, height=12).alpha.numpy()
     assert np.abs(image.alpha.numpy() - seen).max() < 0.3
     assert np.abs(image.alpha.numpy() - seen).mean() < 0.02
+
+
+def test_a_nan_is_refused(f32):
+    scene = hall()
+    paths = ["ball.vertices", "floor.uvs", "white.albedo", "glass.ior", "brushed.roughness", "veil.opacity"]
+    paths += ["glow.emission", *(path for path in scene.parameters() if path.startswith(("spot.", "sun.", "sky.")))]
+    is_refused(scene, views()[0], LightTracer(particles=1000, max_depth=3, samples=2, film="gaussian"), paths)
 
 
 def test_what_particles_cannot_do_is_refused(f32):

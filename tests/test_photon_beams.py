@@ -15,7 +15,6 @@ from tidr.renderers.photon_density import MEDIUM, DensitySettings, Queries, dens
 from tidr.renderers.photon_grid import Photons, PointGrid, integers
 from tidr.renderers.volume_compose import unit
 
-from .conftest import start
 from .gradients import directional_check, tape_gradients, weighted
 from .photon_scenes import directions, reals
 from .reference import photons as twin
@@ -199,9 +198,12 @@ def test_gradients_equal_differences(seed, f64):
     directional_check(loss, arrays, f64, seed)
 
 
-def test_gradients_in_f32_equal_those_in_f64(f64):
-    exact = tape_gradients(*reversed(random_scene(1)))
-    start("vulkan", 32)
+@pytest.fixture
+def exact(f64) -> list[np.ndarray]:
+    return tape_gradients(*reversed(random_scene(1)))
+
+
+def test_gradients_in_f32_equal_those_in_f64(exact, vulkan):
     arrays, loss = random_scene(1)
     for array, found, expected in zip(arrays, tape_gradients(loss, arrays), exact, strict=True):
         assert np.abs(expected).max() > 0

@@ -108,11 +108,15 @@ def test_degenerate_scenes_have_an_image_and_finite_gradients(f32, edges):
 
 
 def test_degenerate_scenes_on_vulkan(vulkan):
-    chosen = ("empty", "one pixel", "near plane cuts", "vertices at the camera", "slivers", "a point", "no lights")
-    for name, scene in scenes().items():
-        if name in chosen:
-            for edges in EDGES:
-                check(name, scene, edges)
+    """Some of them; of those that differ by their node alone, all nodes in one scene."""
+    together = lit(at_the_camera())
+    for name, node in (("slivers", sliver()), ("point", flattened(3))):
+        node.materials = ("shiny",)
+        together.add_node(name, node)
+    chosen = {name: scenes()[name] for name in ("empty", "one pixel", "near plane cuts", "no lights")}
+    for name, scene in (chosen | {"vertices at the camera, slivers, a point": together}).items():
+        for edges in EDGES:
+            check(name, scene, edges)
 
 
 def test_what_is_empty_shows_the_background(f32):

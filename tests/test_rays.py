@@ -12,7 +12,8 @@ from tidr.kernels import rays as kernels
 from tidr.kernels import rng as random_kernels
 from tidr.renderers.rays import Rays
 
-from .gradients import directional_check, weighted
+from .gradients import weighted
+from .voxel_scenes import against_f64
 
 
 def cameras(orthographic: bool) -> list[tidr.Camera]:
@@ -78,18 +79,21 @@ def test_chosen_pixels_have_the_rays_of_the_whole_image(backend):
 @pytest.mark.parametrize("orthographic", [False, True])
 @pytest.mark.parametrize("chosen", [False, True])
 def test_gradients_reach_cameras_and_transforms(backend, orthographic, chosen):
-    scene, views = posed(), cameras(orthographic)
-    pixels = Buffer((9,), "int")
-    pixels.ndarray.from_numpy(np.array([1, 3, 5, 0, 0, 0, 1, 2, 4], np.int32))
+    def problem():
+        scene, views = posed(), cameras(orthographic)
+        pixels = Buffer((9,), "int")
+        pixels.ndarray.from_numpy(np.array([1, 3, 5, 0, 0, 0, 1, 2, 4], np.int32))
 
-    def function() -> Loss:
-        rays = Rays.of_pixels(views, [(4, 6), (4, 6)], pixels, 3) if chosen else Rays.of_cameras(views, 6, 4)
-        inside = rays.to_object(scene, scene.nodes["top"])
-        return total([rays.origins, rays.directions, rays.cosines, inside.origins, inside.directions], 3)
+        def function() -> Loss:
+            rays = Rays.of_pixels(views, [(4, 6), (4, 6)], pixels, 3) if chosen else Rays.of_cameras(views, 6, 4)
+            inside = rays.to_object(scene, scene.nodes["top"])
+            return total([rays.origins, rays.directions, rays.cosines, inside.origins, inside.directions], 3)
 
-    arrays = [parameter for camera in views for parameter in camera.parameters().values()]
-    arrays += [parameter for node in scene.nodes.values() for parameter in node.transform_parameters().values()]
-    directional_check(function, arrays, backend)
+        arrays = [parameter for camera in views for parameter in camera.parameters().values()]
+        arrays += [parameter for node in scene.nodes.values() for parameter in node.transform_parameters().values()]
+        return function, arrays
+
+    against_f64(("rays", orthographic, chosen), problem, backend, 0)
 
 
 def test_object_rays_keep_the_world_distance(f64):

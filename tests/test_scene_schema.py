@@ -106,7 +106,7 @@ def test_cycles_depth_and_counts_are_bounded(folder):
     assert "is its own ancestor" in message(write(folder, '[nodes.a]\nparent = "b"\n[nodes.b]\nparent = "a"\n'))
     assert "is its own ancestor" in message(write(folder, '[nodes.a]\nparent = "a"\n'))
     assert "more than 64 levels deep" in message(write(folder, chain(64)))
-    assert "more than 64 levels deep" in message(write(folder, chain(9000)))
+    assert "more than 64 levels deep" in message(write(folder, chain(2000)))
     with pytest.raises(FileError, match="more than 3 levels"):
         load_scene(write(folder, chain(3)), limits=Limits(depth=3))
     with pytest.raises(FileError, match="has 5 members, the limit is 4"):

@@ -122,6 +122,24 @@ def test_a_fit_to_pictures_and_meters_turns_around_what_the_cameras_see(f32):
     assert both == turntable(scene, tidr.Rasterizer(), tidr.Views([seeing], pictures[1:]))
 
 
+def test_what_one_camera_saw_is_not_shown_from_behind(f32):
+    class Watched(tidr.Rasterizer):
+        def render(self, scene, cameras, width, height):
+            places.extend(each.position.numpy() for each in cameras)
+            return super().render(scene, cameras, width, height)
+
+    scene, black = tidr.Scene(), np.zeros((4, 4, 3))
+    front, left, top = (
+        Camera.look_at(place, (0, 0, 0), (0, 0.6, 0.8), fov_y_degrees=40, width=4, height=4)
+        for place in ((0, 1, 3), (-3, 1, 0), (0, 3, 0))
+    )
+    for cameras, widest in (([front], 30), ([front, left], 180), ([top], 180)):
+        places: list[np.ndarray] = []
+        turntable(scene, Watched(), tidr.Views(cameras, [black] * len(cameras)))
+        turns = np.degrees([np.arctan2(x, z) for x, _, z in places])
+        assert np.abs(turns).max() == pytest.approx(widest, abs=1e-3)
+
+
 def test_a_pinhole_has_no_parameters_of_a_lens():
     assert list(camera("perspective").parameters()) == ["position", "rotation", "focal", "principal_point"]
     assert list(camera("lens").parameters())[4:] == ["aperture_radius", "focus_distance"]

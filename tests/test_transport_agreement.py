@@ -1,7 +1,8 @@
 """Two ways to one picture: paths from the camera and photons from the lights, on six scenes.
 
 Patches of the pictures agree within three standard errors, which independent seeds give, and a budget for what the
-photons' kernel blurs; less of that is left in the mean of the picture, and so the budget is smaller there.
+photons' kernel blurs; less of that is left in the mean of the picture, and so the budget is smaller there. What one of
+the scenes is made of is never NaN.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tidr.scene.material import Material
 from tidr.scene.mesh import Mesh, icosphere
 from tidr.scene.texture import Texture
 
+from .nan_values import is_refused
 from .path_scenes import quad
 
 SIZE, PATCH, SEEDS, PASSES = 24, 6, 10, 10
@@ -190,3 +192,15 @@ def test_paths_and_photons_make_the_same_picture(f64, make, method):
     off = np.abs(seen - truth) / (3 * both + budget)
     assert (off < 1).all(), f"patch {np.unravel_index(off.argmax(), off.shape)}: {off.max():.2f} of what is allowed"
     assert (3 * both[-1] + budget[-1] < POWER * truth[-1]).all()
+
+
+@pytest.mark.parametrize("kind", ["path", "photons"])
+def test_a_nan_in_geometry_textures_and_lights_is_refused(f64, kind):
+    renderer = PathTracer(samples=2) if kind == "path" else PhotonMapper(photons=1000, passes=1, radius=0.1)
+    scene, camera = outdoors()
+    leaf = Mesh([[0, 1, 0], [0.1, 1, 0], [0, 1.1, 0]], [[0, 1, 2]], normals=[[0, 0, 1.0]], normal_faces=[[0, 0, 0]])
+    scene.add_node("leaf", Node(leaf, ("grey",)))
+    paths = ["leaf.vertices", "leaf.normals", "back.uvs", "mixed.weight", "gauze.opacity", "lamp.emission"]
+    paths += [f"lacquer.{slot}" for slot in ("albedo", "roughness", "normal")]
+    paths += [path for path in scene.parameters() if path.startswith(("spot.", "sun.", "sky.", "bulb."))]
+    is_refused(scene, camera, renderer, paths)

@@ -12,7 +12,6 @@ from tidr import buffer
 from tidr.array import Array
 from tidr.kernels.transport import lights as kernels
 
-from .conftest import start
 from .gradients import directional_check, tape_gradients
 from .light_checks import BELOW_ONE, Rig, unit
 from .light_scenes import DOWN, everything, scene_of, sky_light, triangles, uniform
@@ -126,21 +125,24 @@ def test_samples_of_the_environment_have_the_gradient_of_its_radiance(f64):
         np.testing.assert_allclose(photons, wanted * 1.5 * np.pi * radius**2, rtol=1e-9)
 
 
-def test_gradients_on_vulkan_are_those_of_f64():
-    def gradients() -> list[np.ndarray]:
-        scene = everything(1)
-        loss, x = received(scene, 1)
-        found = tape_gradients(loss, [*directed(scene), x]) + tape_gradients(sent(scene, 1), directed(scene))
-        rng = np.random.default_rng(0)
-        d, weights = Array.of(unit(rng.normal(size=(60, 3)))), rng.uniform(size=(60, 3))
-        return found + tape_gradients(
-            lambda: Rig(scene).shining(d, 1, weights), [*scene.environment.parameters().values(), d]
-        )
+def gradients() -> list[np.ndarray]:
+    scene = everything(1)
+    loss, x = received(scene, 1)
+    found = tape_gradients(loss, [*directed(scene), x]) + tape_gradients(sent(scene, 1), directed(scene))
+    rng = np.random.default_rng(0)
+    d, weights = Array.of(unit(rng.normal(size=(60, 3)))), rng.uniform(size=(60, 3))
+    return found + tape_gradients(
+        lambda: Rig(scene).shining(d, 1, weights), [*scene.environment.parameters().values(), d]
+    )
 
-    start("cpu", 64)
-    expected = gradients()
-    start("vulkan", 32)
-    for index, (found, wanted) in enumerate(zip(gradients(), expected, strict=True)):
+
+@pytest.fixture
+def exact(f64) -> list[np.ndarray]:
+    return gradients()
+
+
+def test_gradients_on_vulkan_are_those_of_f64(exact, vulkan):
+    for index, (found, wanted) in enumerate(zip(gradients(), exact, strict=True)):
         assert np.abs(found - wanted).max() <= 2e-2 * np.abs(wanted).max(), index
 
 

@@ -20,7 +20,7 @@ from .reference.mitsuba_scenes import BLOCK, SIZE, STAGES, Stage
 PICTURES = Path(__file__).parent / "reference" / "mitsuba_pictures.npz"
 SEEDS = 8
 ROUNDED = 2.0**-11  # of what 16 bits hold
-SINGLE = 0.003  # of a block or picture: two programs in single precision, and what is rare among Mitsuba's samples
+SINGLE = 0.0005  # of a block or picture: two programs in single precision
 DARK = 1e-6  # a radiance that counts as none
 BLURRED, BLURRED_MEAN = 0.03, 0.006  # of a block, and of the whole picture: what the photons' kernel moves
 
@@ -53,7 +53,7 @@ def blocks(picture: np.ndarray) -> np.ndarray:
 
 
 RENDERERS = {
-    "path": lambda seed: PathTracer(samples=32, max_depth=64, roulette_depth=8, seed=seed),
+    "path": lambda seed: PathTracer(samples=32, max_depth=1000, roulette_depth=8, seed=seed),
     "photons": lambda seed: PhotonMapper(
         photons=5000, passes=32, radius=0.05, max_depth=32, roulette_depth=6, seed=seed
     ),

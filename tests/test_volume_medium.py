@@ -14,7 +14,7 @@ from tidr.renderers.volume import VolumeRenderer
 from tidr.renderers.volume_medium import medium_layer
 from tidr.scene.volume import Volume
 
-from .conftest import Backend, start
+from .conftest import Backend
 from .gradients import directional_check, tape_gradients, weighted
 from .reference import medium as twin
 
@@ -244,19 +244,22 @@ def test_gradients_with_a_stop(f64):
     directional_check(lambda: weighted(traced(scene, settings), weights), [medium.density, medium.g], f64, 5)
 
 
-def test_vulkan_agrees_with_f64(vulkan):
+def image_and_gradients() -> list[np.ndarray]:
+    scene, medium = random_scene(0)
+    settings = march(12, 5, 7, jitter=True, seed=1)
+    weights = np.random.default_rng(0).normal(size=(64, 5))
+    gradients = tape_gradients(lambda: weighted(traced(scene, settings), weights), every_input(scene, medium))
+    return [traced(scene, settings).numpy(), *gradients]
+
+
+@pytest.fixture
+def in_64_bits(f64) -> list[np.ndarray]:
+    return image_and_gradients()
+
+
+def test_vulkan_agrees_with_f64(in_64_bits, vulkan):
     """Image and all gradients, also where a difference quotient in 32 bits says little."""
-    found = []
-    for arch, precision in (("vulkan", 32), ("cpu", 64)):
-        start(arch, precision)
-        scene, medium = random_scene(0)
-        settings = march(12, 5, 7, jitter=True, seed=1)
-        weights = np.random.default_rng(0).normal(size=(64, 5))
-        gradients = tape_gradients(
-            lambda s=scene, k=settings, w=weights: weighted(traced(s, k), w), every_input(scene, medium)
-        )
-        found.append([traced(scene, settings).numpy(), *gradients])
-    for on_gpu, exact in zip(*found, strict=True):
+    for on_gpu, exact in zip(image_and_gradients(), in_64_bits, strict=True):
         assert np.linalg.norm(on_gpu - exact) <= 1e-3 * np.linalg.norm(exact)
 
 

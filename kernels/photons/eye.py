@@ -127,7 +127,9 @@ def look(
                     paths.write3(reals, slot, paths.THROUGHPUT, sent)
                     reals[slot, paths.LEAN] = through
                     if count > 0:
-                        wholes[slot - places, paths.MARK] |= 1 << paths.LEFT
+                        # Not by |=, an atomic in a loop: software Vulkan then loses the paths beside this one.
+                        mark = wholes[slot - places, paths.MARK]
+                        wholes[slot - places, paths.MARK] = mark | 1 << paths.LEFT
             else:
                 mark, scale, onwards = paths.PASSED, 1.0, beta
                 uv, color = hit.textured(mask, t, triangle, u, v)
@@ -158,6 +160,8 @@ def look(
                             d = surface.unit(surface.to_world(s1, s2, n, wo))
                             if delta == 0:
                                 onwards *= shading_normal.horizon(n, cross, d)
+                            elif wi.z * wo.z > 0.0 and wo.z * cross.dot(d) < 0.0:  # as ../path/vertex.py, `leave`
+                                d -= 2.0 * cross.dot(d) / cross.dot(cross) * cross
                             o = bvh.offset_origin(x, cross, d)
                             if onwards.max() > 0.0 and wo.z * cross.dot(d) > 0.0 and (delta == 1 or gathers):
                                 mark, alive = paths.event_of(kind, delta, wi, wo), 1

@@ -44,7 +44,7 @@ X, D, B, BARY, N, G, STATE = 0, 3, 6, 9, 11, 14, 17
 
 @ti.func
 def leaves_as(event, d, n, ior):
-    """The direction in which a mirror or a clear boundary sends on the ray d."""
+    """The direction in which a mirror, by its shading normal alone, or a clear boundary sends on the ray d."""
     out = d
     if event == paths.MIRRORED:
         out = specular.reflect(d, n)
@@ -101,6 +101,11 @@ def bounce_adjoint(
         if event != paths.SCATTERED:
             by_p, by_wi = bsdf.weight_adjoint(mask, kind, p, wi, wo, g, camera)
             to_p, to_wi = by_p, by_wi
+            if ti.static(camera):
+                if event == paths.MIRRORED and wo.z * face.dot(wo_world) < 0.0:  # off the face again, as in eye.py
+                    by_out, by_face = specular.reflect_adjoint(wo_world, face, to_out)
+                    to_out = by_out
+                    to_face += by_face
             more_d, more_n, more_ior = turns_adjoint(event, d, n, p[ETA], to_out)
             to_d += more_d
             to_n += more_n

@@ -30,6 +30,7 @@ from .views import Views, behind
 
 SHOWN = 6  # views in the pictures
 FRAMES, FRAME_MS, LARGEST_FRAME = 24, 80, 256
+SWING_DEGREES, STEEP_DEGREES = 30, 60
 
 
 class RunFolder:
@@ -115,7 +116,10 @@ def draw(scene: Scene, renderer: Renderer, views: Views, per_step: int) -> Itera
 
 
 def turntable(scene: Scene, renderer: Renderer, views: Views) -> bytes:
-    """An animated GIF: once around what the views look at, seen from their mean distance; meters see no picture."""
+    """An animated GIF: once around what the views look at, seen from their mean distance; meters see no picture.
+
+    Where there is one view, from the side, it swings before what that sees: nothing says what is behind.
+    """
     from PIL import Image
 
     seeing = [(camera, number) for number, camera in enumerate(views.cameras) if not isinstance(camera, Meter)]
@@ -129,13 +133,26 @@ def turntable(scene: Scene, renderer: Renderer, views: Views) -> bytes:
         seen = [(camera, mask) for camera, mask in masks if mask.any()]
         found = nearest_point([pixel_ray(camera, centroid(mask), mask.shape) for camera, mask in seen])
         centre = centre if found is None else found
-    centre = np.zeros(3) if centre is None else centre
+    if centre is None:  # the rays are parallel: where the first comes nearest to the origin
+        start, way = pixel_ray(*rays[0])
+        reach = -float(start @ way)
+        centre = start + (reach if reach > 0.1 * np.linalg.norm(start) else 1.0) * way
     distances = [float(np.linalg.norm(camera.position.numpy() - centre)) for camera, _ in seeing]
     fov = math.degrees(2 * math.atan(first.height / 2 / float(first.focal.numpy()[1])))
     lens = {"fov_y_degrees": fov}
+    radius = float(np.mean(distances))
     if first.kind == "orthographic":
         lens = {"height_world": first.height / float(first.focal.numpy()[1])}
-    cameras: list[Camera] = orbit(FRAMES, float(np.mean(distances)), centre, width=side, height=side, **lens)
+        radius = max(radius, 2 * lens["height_world"])  # so that the lower rays begin above the ground
+    lens |= {"width": side, "height": side}
+    across, up, along = first.position.numpy() - centre
+    elevation = math.degrees(math.atan2(up, math.hypot(across, along)))
+    if len(seeing) > 1 or abs(elevation) > STEEP_DEGREES:
+        cameras: list[Camera] = orbit(FRAMES, radius, centre, **lens)
+    else:
+        turns = math.degrees(math.atan2(across, along)) + SWING_DEGREES * np.sin(2 * np.pi * np.arange(FRAMES) / FRAMES)
+        lens |= {"elevation_degrees": elevation}
+        cameras = [orbit(1, radius, centre, start_degrees=turn, **lens)[0] for turn in turns]
     frames = []
     for camera in cameras:
         picture = linear_to_srgb(np.clip(render(scene, camera, renderer).rgb.numpy(), 0, 1))

@@ -166,6 +166,7 @@ class LightFrame:
         if behind is not None:
             accumulate.copy_rows(rgb.rows, 3, behind.value, rgb.value, 0)
         accumulate.collect(copies, rgb.rows, 3, part.ndarray, rgb.value)
+        self.transport.show_nan(rgb)
 
     def _sweep(self, rgb: Array, behind: Array | None) -> None:
         if self.settings.film == "box":

@@ -186,6 +186,7 @@ class PathFrame:
             self._kept = paths if len(self._blocks()) == 1 else None
             background = constant_color(self.scene) or (0.0, 0.0, 0.0)
             kernels.develop(first, places, self.settings.samples, *background, paths.ndarray, rgb.value, alpha.value)
+        self.transport.show_nan(rgb, self.media.given)
 
     def _replay(self, rgb: Array) -> None:
         world, copies = self.transport.world, runtime.chunks()

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tidr import runtime
 from tidr.array import Array
 from tidr.buffer import Buffer
 from tidr.errors import GradientError, SceneError
@@ -53,8 +52,7 @@ class PhotonMapper:
     there. A ray from the camera sees all of those within a radius around it, direct light too, by the beam radiance
     estimate (Jarosz, Zwicker and Jensen 2008, "The Beam Radiance Estimate for Volumetric Photon Mapping"); the media
     dim it and what lights surfaces. Radii around rays follow the rule of "progressive" with every method. Boxes may
-    overlap, and densities vary: transmittance is estimated without bias (kernels/transport/medium.py). Media are not
-    drawn on Vulkan and Metal.
+    overlap, and densities vary: transmittance is estimated without bias (kernels/transport/medium.py).
 
     method:
         "progressive": every pass has new photons, new paths from the camera and a smaller radius, r_(i+1)^2 =
@@ -88,6 +86,9 @@ class PhotonMapper:
     lens; roughness by the directions that it makes photons take (it is differentiated at fixed directions, which has
     the same mean, as has g); where media are, and how much more or less of a medium a ray passes as it moves; light
     that a medium would scatter where its density is 0; anything of the method "map", which draws no media.
+
+    Mesa's software Vulkan ends all loops of a few neighbouring pixels after 65535 turns in all, which many photons
+    beside a ray may need: take the CPU there.
     """
 
     photons: int = 1 << 16
@@ -126,14 +127,13 @@ class PhotonMapper:
         """Draw a batch of cameras; see `tidr.render`.
 
         Raises:
-            SceneError: a node that is neither mesh nor medium, a medium that emits light, any medium with method "map",
-                on Vulkan or on Metal.
+            SceneError: a node that is neither mesh nor medium, a medium that emits light, any medium with method "map".
         """
         return Image(PhotonFrame(self, scene, cameras, width, height).makers())
 
     def trace(self, scene: Scene) -> PhotonMap:
         """The photons of the first pass that landed on surfaces, to keep or to look at."""
-        shot = _shoot(self, scene, _transport(scene), _media(scene), 0)
+        shot = _shoot(self, scene, _transport(scene), Media(scene), 0)
         return PhotonMap(shot.photons, shot.count, self.photons)
 
 
@@ -145,13 +145,6 @@ def _transport(scene: Scene) -> TransportScene:
                 f"nodes.{name}", what, "meshes and media are drawn; take the node out, or another renderer"
             )
     return TransportScene(scene)
-
-
-def _media(scene: Scene) -> Media:
-    media = Media(scene)
-    if media.mask and runtime.current().arch in ("vulkan", "metal"):
-        raise SceneError("nodes", "hold media, which photons do not meet on this backend", 'start tidr with arch="cpu"')
-    return media
 
 
 def _shoot(
@@ -234,7 +227,7 @@ class PhotonFrame:
         self, settings: PhotonMapper, scene: Scene, cameras: Sequence[Camera], width: int, height: int
     ) -> None:
         self.settings, self.scene, self.width, self.height = settings, scene, width, height
-        self.transport, self.media = _transport(scene), _media(scene)
+        self.transport, self.media = _transport(scene), Media(scene)
         self.mask = self.transport.mask | self.media.mask
         self.sensors = Sensors(cameras, width, height)
         self.shape = (len(cameras), height, width)
@@ -348,6 +341,7 @@ class PhotonFrame:
                     view.first, view.places, self.gathers, 1.0 / self.settings.passes, view.seen.ndarray,
                     view.radiance.value, rgb.value, alpha.value,
                 )  # fmt: skip
+        self.transport.show_nan(rgb, self.media.given)
 
     def _replay(self, rgb: Array) -> None:
         if self.settings.independent_gradient:

@@ -58,6 +58,11 @@ class Media:
                 self._describe(scene)
 
     @property
+    def given(self) -> list[Array]:
+        """What `values` is made of."""
+        return [source for source, _ in self._sources]
+
+    @property
     def tables(self) -> tuple:
         return self._media.ndarray, self._places.ndarray, self.values.value
 

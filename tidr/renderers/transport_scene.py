@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from tidr.errors import SceneError
 from tidr.fitting.tape import needs, unrecorded
 from tidr.kernels import accumulate
 from tidr.kernels.transport import faces as kernels
+from tidr.kernels.transport import nan
 from tidr.scene.graph import Scene
 from tidr.scene.volume import Volume
 
@@ -86,6 +88,20 @@ class TransportScene:
             world.uvs.value, self.arrays["colors"].value, materials.kinds, materials.slots, materials.values.value,
             *self.lights.tables,
         )  # fmt: skip
+
+    def show_nan(self, rgb: Array, media: Sequence[Array] = ()) -> None:
+        """Make the first pixel of a picture NaN where anything that it comes from is; `media` are the values of media.
+
+        No loss goes on from there. Where comparisons decide what is lit, a NaN would be mere darkness.
+        """
+        packed, lights = self.world.pack, self.lights.lights
+        given = [self.materials.values, self.world.uvs, *media]
+        given += [self.world.positions] * bool(packed.vertices)
+        given += [] if self.world.colors is None else [self.world.colors]
+        given += [i.mesh.normals for i in packed.instances if i.mesh.shading == "file" and i.mesh.normals is not None]
+        given += [parameter for light in lights for parameter in light.parameters().values()]
+        for array in given:
+            nan.show(array.rows, array.channels, array.value, rgb.value)
 
     def parts(self, copies: int) -> dict[str, Buffer]:
         """Zeroed accumulators of the gradients of `arrays`, with so many copies."""
