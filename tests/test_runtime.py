@@ -42,6 +42,16 @@ def test_a_backend_that_is_not_there_says_what_to_install():
     assert tidr.init(arch="cpu").arch == "cpu"
 
 
+def test_a_scene_of_an_earlier_start_is_refused(f32):
+    scene, camera = tidr.load("cube"), tidr.Camera.look_at((0, 0, 4), (0, 0, 0), fov_y_degrees=40)
+    tidr.init(arch="cpu")
+    with pytest.raises(tidr.SceneError, match=r"^scene: was made before Taichi was started again.*load it"):
+        tidr.render(scene, width=8, height=8)
+    with pytest.raises(tidr.SceneError, match=r"^camera: was made before"):
+        tidr.render(tidr.load("cube"), camera=camera, width=8, height=8)
+    tidr.render(tidr.load("cube"), width=8, height=8)
+
+
 def test_auto_never_takes_software_vulkan(monkeypatch):
     software = {"name": "llvmpipe", "software": True}
     hardware = {"name": "Some GPU", "software": False}

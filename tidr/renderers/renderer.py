@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from tidr import runtime
 from tidr.array import Array
 from tidr.errors import SceneError
-from tidr.parameter import nearest
+from tidr.parameter import Parameter, nearest
 from tidr.scene.camera import Camera
 from tidr.scene.graph import Scene
 from tidr.scene.material import Material
@@ -196,13 +197,17 @@ def render(
         width, height: pixels; the camera's own size when None.
 
     Raises:
-        SceneError: no such camera or renderer, no camera at all, or a batch of unequal sizes.
+        SceneError: no such camera or renderer, no camera at all, a batch of unequal sizes, or a scene that was made
+            before Taichi was started again.
     """
     single = camera is None or isinstance(camera, str | Camera)
     chosen = [camera] if camera is None or isinstance(camera, str | Camera) else list(camera)
     cameras = [_camera(scene, each) for each in chosen]
     if not cameras:
         raise SceneError("camera", "the batch is empty", "give at least one camera")
+    _refuse_stale("scene", scene.parameters())
+    for each in cameras:
+        _refuse_stale("camera", each.parameters())
     sizes = {(width or each.width, height or each.height) for each in cameras}
     if len(sizes) > 1:
         raise SceneError("camera", f"cameras of unequal sizes {sorted(sizes)}", "give width and height")
@@ -210,6 +215,13 @@ def render(
     drawer = renderer_type(renderer, scene)() if isinstance(renderer, str) else renderer
     image = drawer.render(scene, cameras, *size)
     return _unbatched(image) if single else image
+
+
+def _refuse_stale(what: str, parameters: Mapping[str, Parameter]) -> None:
+    """Raise where the first was allocated under an earlier start of Taichi, which took its memory along."""
+    first = next(iter(parameters.values()), None)
+    if first is not None and first.generation != runtime.generation():
+        raise SceneError(what, "was made before Taichi was started again", "call tidr.init first, then make or load it")
 
 
 def _camera(scene: Scene, camera: str | Camera | None) -> Camera:
