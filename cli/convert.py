@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 def convert(
     source: Annotated[
         str,
-        typer.Argument(metavar="IN", help="Mesh, points or Gaussians (.ply), volume (.npz .npy .vol .nrrd) or scene."),
+        typer.Argument(metavar="IN", help="Mesh, points, Gaussians (.ply), volume or scene (.toml .xml .glb)."),
     ],
     target: Annotated[
         Path,
@@ -21,7 +22,8 @@ def convert(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the scene IN.")
     ] = None,
 ) -> None:
-    """Convert a mesh, points, Gaussians or a volume, or write a scene (of a mesh: with camera and lights) as TOML."""
+    """Convert a mesh, points, Gaussians or a volume, or write any scene (of a mesh: with camera and lights) as TOML, or
+    a scene of meshes as GLB."""
     from tidr.errors import FileError
     from tidr.files.mesh import READ, WRITTEN, read_mesh, write_mesh
     from tidr.files.volume import WRITTEN as VOLUMES
@@ -40,6 +42,9 @@ def convert(
         return
     if kind in VOLUMES and not set_:
         _volume(path, target)
+        return
+    if kind == ".glb" and path.suffix.lower() not in READ:
+        _scene(source, target, set_ or ())
         return
     if kind not in WRITTEN:
         kinds = " ".join([".toml", *WRITTEN, *VOLUMES])
@@ -73,6 +78,16 @@ def _cloud(source: Path, target: Path) -> bool:
         write_points(target, points)
         typer.echo(f"{target}: {len(points.positions)} points")
     return True
+
+
+def _scene(source: str, target: Path, overrides: Sequence[str]) -> None:
+    """A scene of meshes as a GLB."""
+    from tidr.files.gltf_scene_write import write_gltf_scene
+    from tidr.files.scene_file import load_scene
+
+    scene = load_scene(source, overrides)
+    write_gltf_scene(scene, target)
+    typer.echo(f"{target}: {len(scene.nodes)} nodes, {len(scene.cameras)} cameras")
 
 
 def _volume(source: Path, target: Path) -> None:

@@ -13,9 +13,7 @@ BYTES_PER_VERTEX = 150  # packed geometry of one view, with gradients
 
 
 def info(
-    scene: Annotated[
-        str, typer.Argument(help="Bundled name, .toml, mesh, points, volume or data set (transforms.json, COLMAP).")
-    ],
+    scene: Annotated[str, typer.Argument(help="Bundled name, .toml, .xml, .glb, mesh, points, volume or data set.")],
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a scene key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

@@ -9,7 +9,9 @@ import typer
 
 
 def render(
-    scene: Annotated[str, typer.Argument(help="Bundled name, .toml, mesh file, transforms.json or its folder.")],
+    scene: Annotated[
+        str, typer.Argument(help="Bundled name, .toml, .xml, .glb, mesh file, transforms.json or its folder.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Picture: .png, .jpg, .exr or .npy.")],
     camera: Annotated[str | None, typer.Option(help="Name of a camera; the first by default.")] = None,
     width: Annotated[int | None, typer.Option(min=1, max=65536, help="Pixels; the camera's own by default.")] = None,

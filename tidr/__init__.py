@@ -62,6 +62,7 @@ _NAMES = {
     "LevelSetRenderer": "renderers.level_set",
     "NeusRenderer": "renderers.neus",
     "PointRenderer": "renderers.points",
+    "HybridRenderer": "renderers.hybrid",
     "PathTracer": "renderers.path",
     "PhotonMapper": "renderers.photons",
     "LightTracer": "renderers.light_tracing",

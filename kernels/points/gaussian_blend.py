@@ -99,14 +99,37 @@ def masks(items: ti.i32, box: A1, first: A1, splats: A2, skip_log: float, sigmas
 
 
 @ti.func
+def half_conic(splats: ti.template(), item):
+    """(a / 2, b, c / 2, logarithm of the opacity) of a splat."""
+    return ti.Vector([0.5 * splats[item, 2], splats[item, 3], 0.5 * splats[item, 4], splats[item, 5]])
+
+
+@ti.func
+def log_opacity(conic, dx, dy):
+    """Logarithm of the opacity so many columns and rows from the mean of a splat with this `half_conic`."""
+    return conic[3] - (conic[0] * dx + conic[1] * dy) * dx - conic[2] * dy * dy
+
+
+@ti.func
+def log_floor(splats: ti.template(), item, skip_log, sigmas_squared):
+    """Below this logarithm of its opacity a splat counts no more."""
+    return splats[item, 5] - 0.5 * limit_of(splats[item, 5], skip_log, sigmas_squared)
+
+
+@ti.func
+def counted(power, floor, highest, quick: ti.template()):
+    """Opacity of a splat at a pixel, and what it is before the cut at `highest`."""
+    found = exponential(power, quick)
+    return ti.select(power < floor, 0.0, ti.select(found > highest, highest, found)), found
+
+
+@ti.func
 def powers(splats: ti.template(), item, x, y):
     """Logarithm of the opacity at each lane."""
     power = ti.Vector.zero(float, LANES)
-    column, row = x - splats[item, 0], y - splats[item, 1]
-    a, b, c, top = 0.5 * splats[item, 2], splats[item, 3], 0.5 * splats[item, 4], splats[item, 5]
+    column, row, conic = x - splats[item, 0], y - splats[item, 1], half_conic(splats, item)
     for j in ti.static(range(LANES)):
-        dx, dy = column + ti.static(j % EDGE), row + ti.static(j // EDGE)
-        power[j] = top - (a * dx + b * dy) * dx - c * dy * dy
+        power[j] = log_opacity(conic, column + ti.static(j % EDGE), row + ti.static(j // EDGE))
     return power
 
 
@@ -143,10 +166,9 @@ def blend(
                 if (mask[e] >> block) & 1 != 0:
                     item = entries[e]
                     power = powers(splats, item, left + 0.5, top + 0.5)
-                    floor = splats[item, 5] - 0.5 * limit_of(splats[item, 5], skip_log, sigmas_squared)
+                    floor = log_floor(splats, item, skip_log, sigmas_squared)
                     for j in ti.static(range(LANES)):
-                        found = exponential(power[j], quick)
-                        opacity = ti.select(power[j] < floor, 0.0, ti.select(found > highest, highest, found))
+                        opacity, _found = counted(power[j], floor, highest, quick)
                         weight = opacity * ti.max(through[j], 0.0)
                         left_over = through[j] - weight
                         ends = left_over < stop
@@ -229,11 +251,10 @@ def blend_adjoint(
                 if (mask[e] >> block) & 1 != 0:
                     item = entries[e]
                     power = powers(splats, item, left + 0.5, top + 0.5)
-                    floor = splats[item, 5] - 0.5 * limit_of(splats[item, 5], skip_log, sigmas_squared)
+                    floor = log_floor(splats, item, skip_log, sigmas_squared)
                     s, weights = ti.Vector.zero(float, LANES), ti.Vector.zero(float, LANES)
                     for j in ti.static(range(LANES)):
-                        found = exponential(power[j], quick)
-                        opacity = ti.select(power[j] < floor, 0.0, ti.select(found > highest, highest, found))
+                        opacity, found = counted(power[j], floor, highest, quick)
                         weight = opacity * ti.max(through[j], 0.0)
                         left_over = through[j] - weight
                         ends = left_over < stop

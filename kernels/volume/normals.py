@@ -23,6 +23,34 @@ def density_at(cells: ti.template(), entry, kind: ti.template()):
     return out
 
 
+@ti.func
+def normal_at(
+    cells: ti.template(), row, strides, at, q, size, scale, terms, to_object: ti.template(), kind: ti.template()
+):
+    """Against the density's slope, unit, in the world, 0 where that is flat; and the density's number."""
+    number, up = 0.0, ti.Vector([0.0, 0.0, 0.0])
+    for corner in ti.static(range(8)):
+        value = density_at(cells, corner_row(row, strides, corner) * terms, kind)
+        number += corner_weight(at, corner) * value
+        for a in ti.static(range(3)):
+            side = 1.0 if ti.static(corner >> a & 1) else -1.0
+            for b in ti.static(range(3)):
+                if ti.static(a != b):
+                    side *= at[b] if ti.static(corner >> b & 1) else 1.0 - at[b]
+            up[a] += side * value
+    for a in ti.static(range(3)):
+        if not (q[a] > 0.0 and q[a] < size[a] - 1.0):
+            up[a] = 0.0
+    up *= scale
+    world = ti.Vector([0.0, 0.0, 0.0])
+    for a in ti.static(range(3)):
+        world += up[a] * load3(to_object, a)
+    length, out = world.norm(), ti.Vector([0.0, 0.0, 0.0])
+    if length > FLAT * ti.abs(number) * scale.norm():
+        out = -world / length
+    return out, number
+
+
 @ti.kernel
 def march_normals(
     count: ti.i32, steps: ti.i32, jitter: ti.i32, seed: ti.i32, stop: float, box: A2, width: ti.i32, height: ti.i32,
@@ -43,27 +71,11 @@ def march_normals(
                 if through > stop:
                     q = start + (times[0] + (k + stratum_share(jitter, seed, ray, k)) * delta) * slope
                     row, at = locate(q, size)
-                    number, up = 0.0, ti.Vector([0.0, 0.0, 0.0])
-                    for corner in ti.static(range(8)):
-                        value = density_at(cells, corner_row(row, strides, corner) * terms, kind)
-                        number += corner_weight(at, corner) * value
-                        for a in ti.static(range(3)):
-                            side = 1.0 if ti.static(corner >> a & 1) else -1.0
-                            for b in ti.static(range(3)):
-                                if ti.static(a != b):
-                                    side *= at[b] if ti.static(corner >> b & 1) else 1.0 - at[b]
-                            up[a] += side * value
-                    for a in ti.static(range(3)):
-                        if not (q[a] > 0.0 and q[a] < size[a] - 1.0):
-                            up[a] = 0.0
-                    up *= load3(box, 2)
-                    world = ti.Vector([0.0, 0.0, 0.0])
-                    for a in ti.static(range(3)):
-                        world += up[a] * load3(to_object, a)
+                    normal, number = normal_at(
+                        cells, row, strides, at, q, size, load3(box, 2), terms, to_object, kind
+                    )  # fmt: skip
                     left = ti.exp(-density_of(number, shift, activation) * delta)
-                    length = world.norm()
-                    if length > FLAT * ti.abs(number) * load3(box, 2).norm():
-                        total -= through * (1.0 - left) / length * world
+                    total += through * (1.0 - left) * normal
                     through *= left
         for c in ti.static(range(3)):
             normals[ray, c] = total[c]

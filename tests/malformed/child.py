@@ -15,9 +15,12 @@ import numpy as np
 from tidr.errors import TidrError
 from tidr.files.colmap import read_points as read_colmap_points
 from tidr.files.depth import read_depth
+from tidr.files.gltf_scene import read_gltf_scene
 from tidr.files.guard import MeshWarning
 from tidr.files.image import SUFFIXES, read_image
+from tidr.files.imported import Imported, SceneWarning
 from tidr.files.mesh import read_mesh
+from tidr.files.mitsuba import read_mitsuba
 from tidr.files.points import read_points
 from tidr.files.splats import read_splats
 from tidr.files.view_sets import is_views, read_views
@@ -30,6 +33,7 @@ def read(path: Path) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             warnings.simplefilter("ignore", MeshWarning)
+            warnings.simplefilter("ignore", SceneWarning)
             return check(path)
     except TidrError as error:
         if isinstance(error.__cause__, MemoryError):
@@ -64,9 +68,12 @@ def check(path: Path) -> str:
     elif path.suffix in SUFFIXES:
         picture = read_image(path)
         sound = picture.ndim == 3 and picture.dtype == np.float32 and picture.size and np.isfinite(picture).all()
+    elif path.suffix == ".xml":
+        sound = _is_sound(read_mitsuba(path))
     else:
         data = read_mesh(path)
-        sound = len(data.faces) and np.isfinite(data.vertices).all()
+        sound = path.suffix not in (".gltf", ".glb") or _is_sound(read_gltf_scene(path).scene)
+        sound = sound and len(data.faces) and np.isfinite(data.vertices).all()
         for rows, corners in (
             (data.vertices, data.faces),
             (data.uvs, data.uv_faces),
@@ -75,6 +82,12 @@ def check(path: Path) -> str:
             if rows is not None:
                 sound = sound and corners.shape == data.faces.shape and 0 <= corners.min() <= corners.max() < len(rows)
     return "valid" if sound else "unsound"
+
+
+def _is_sound(scene: Imported) -> bool:
+    """Whether all meshes and pictures of a scene are what their tables may show."""
+    arrays = [*scene.pictures.values(), *(data.vertices for data in scene.meshes.values())]
+    return all(array.size and np.isfinite(array).all() for array in arrays)
 
 
 def bound_memory(megabytes: int) -> None:

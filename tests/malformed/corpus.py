@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import data_sets
+from . import data_sets, scenes
 from .builders import (
     FACES,
     SPLAT_NAMES,
@@ -40,7 +40,7 @@ from .builders import (
     transforms_json,
 )
 
-TEXT = ("obj", "ply_ascii", "points", "stl_ascii", "gltf", "transforms", "colmap_text", "colmap_images_text")
+TEXT = ("obj", "ply_ascii", "points", "stl_ascii", "gltf", "transforms", "mitsuba", "colmap_text", "colmap_images_text")
 DATA_SETS = (
     "vol", "volume", "volume_npy", "nrrd", "llff", "colmap_cameras", "colmap_images", "colmap_points", "colmap_text",
     "colmap_images_text", "colmap_points_text",
@@ -99,8 +99,10 @@ def valid() -> dict[str, Case]:
         "nrrd": ("a.nrrd", data_sets.nrrd()),
         "volume_npy": ("volume.npy", npy(np.full((2, 3, 4), 0.5, np.float32))),
         "llff": ("poses_bounds.npy", data_sets.llff()),
+        "mitsuba": ("a.xml", scenes.mitsuba()),
     }
-    beside = {"transforms": {"a.png": png(2, 2)}, "llff": {"images/a.png": png(2, 2)}}
+    beside: dict = {"mitsuba": {"a.obj": obj(), "a.png": png(2, 2)}}
+    beside |= {"transforms": {"a.png": png(2, 2)}, "llff": {"images/a.png": png(2, 2)}}
     for part in ("cameras", "images", "points3D"):
         model = data_sets.model_binary()
         made[f"colmap_{part.removesuffix('3D')}"] = (f"{part}.bin", model[f"{part}.bin"])
@@ -219,6 +221,8 @@ def _specific(kind: str, data: bytes) -> Iterator[tuple[str, bytes]]:
         yield from _picture_cases(kind)
     elif kind == "transforms":
         yield from _transforms_cases()
+    elif kind == "mitsuba":
+        yield from scenes.cases(ODD_NUMBERS)
 
 
 def _gltf_cases(kind: str) -> Iterator[tuple[str, bytes]]:
@@ -384,6 +388,6 @@ def bombs() -> Iterator[Case]:
     yield one("gltf with 9,000 instances", "a.gltf", json.dumps(crowd).encode())
     star = " ".join(str(1 + index * 7 % 9000) for index in range(9000))
     corners = "\n".join(f"v {index % 97} {index % 89} {index % 83}" for index in range(9000))
-    for name, main, data in data_sets.bombs():
+    for name, main, data in (*data_sets.bombs(), *scenes.bombs()):
         yield one(name, main, data)
     yield one("obj face of 9,000 corners", "a.obj", f"{corners}\nf {star}\n".encode())

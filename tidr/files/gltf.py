@@ -1,14 +1,15 @@
 """glTF 2.0 meshes (.gltf, .glb).
 
 Node transforms are baked into the vertices: the scene becomes one mesh in its root space. Read here rather than through
-trimesh, which rounds colours and factors to bytes. Skins, morph targets, animations, cameras and lights are passed by.
+trimesh, which rounds colours and factors to bytes. Skins, morph targets, animations, cameras and lights are passed by;
+`gltf_scene` reads whole scenes.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ TRIANGLES, STRIP, FAN = 4, 5, 6
 
 
 @dataclass
-class _Part:
+class Part:
     """One primitive, in root space. Arrays are per corner of its indexed vertices."""
 
     vertices: np.ndarray  # [n, 3]
@@ -44,29 +45,33 @@ def read_gltf(path: Path, limits: Limits = DEFAULT) -> MeshData:
     colours. Corners without a uv get (0, 0); normals count only when every primitive has them.
     """
     gltf = Gltf(path, limits)
-    shown, parents = _shown_nodes(gltf)
-    meshes = _meshes(gltf, shown)
-    total = sum(_size(gltf, mesh) for mesh in meshes.values())
+    shown, parents = shown_nodes(gltf)
+    meshes = meshes_of(gltf, shown)
+    total = sum(mesh_size(gltf, mesh) for mesh in meshes.values())
     check_count(str(path), "vertices and corners, instances included,", total, limits.vertices + limits.faces)
     node_to_root: dict[int, np.ndarray] = {}
     parts, passed_by = [], 0
     for node in shown:
-        matrix, parent = _matrix(gltf, node), parents[node]
+        matrix, parent = node_matrix(gltf, node), parents[node]
         if parent is not None:
             matrix = node_to_root[parent] @ matrix
         node_to_root[node] = check_finite(gltf.at(f"nodes[{node}]"), "transform row", matrix)
         if node in meshes:
-            found, others = _parts(gltf, meshes[node], matrix)
+            found, others = mesh_parts(gltf, meshes[node], matrix)
             parts += found
             passed_by += others
     if passed_by:
         warnings.warn(f"{path}: {passed_by} primitives of points or lines passed by", MeshWarning, stacklevel=4)
     if not parts:
         raise FileError(path, "holds no triangle mesh in its scene")
-    return _join(gltf, parts)
+    data, slots = joined(parts)
+    if data.face_materials is None:
+        return data
+    pixels = [limits.pixels]
+    return replace(data, materials=tuple(material_data(gltf, index, pixels) for index in slots))
 
 
-def _shown_nodes(gltf: Gltf) -> tuple[list[int], dict[int, int | None]]:
+def shown_nodes(gltf: Gltf) -> tuple[list[int], dict[int, int | None]]:
     """The nodes of the default scene, parents first, and the parent of every node."""
     nodes = gltf.get(gltf.json, "nodes", list, "", [])
     parents: dict[int, int | None] = dict.fromkeys(range(len(nodes)))
@@ -85,7 +90,7 @@ def _shown_nodes(gltf: Gltf) -> tuple[list[int], dict[int, int | None]]:
     return [index for index in order if index in shown], parents
 
 
-def _meshes(gltf: Gltf, shown: list[int]) -> dict[int, int]:
+def meshes_of(gltf: Gltf, shown: list[int]) -> dict[int, int]:
     """The mesh of each shown node that has one."""
     nodes = {index: gltf.item("nodes", index, "nodes")[0] for index in shown}
     return {
@@ -107,7 +112,7 @@ def _shown_roots(gltf: Gltf, parents: dict[int, int | None]) -> set[int]:
     return roots
 
 
-def _matrix(gltf: Gltf, index: int) -> np.ndarray:
+def node_matrix(gltf: Gltf, index: int) -> np.ndarray:
     """node_to_parent [4, 4] of a node's matrix, or of its translation, rotation (x, y, z, w) and scale."""
     node, here = gltf.item("nodes", index, "nodes")
     if "matrix" in node:
@@ -140,7 +145,7 @@ def _primitives(gltf: Gltf, mesh: int) -> Iterator[tuple[dict, dict, str]]:
         yield primitive, gltf.get(primitive, "attributes", dict, place), place
 
 
-def _size(gltf: Gltf, mesh: int) -> int:
+def mesh_size(gltf: Gltf, mesh: int) -> int:
     """The vertices and indices that a mesh claims, before any is read."""
     total = 0
     for primitive, attributes, place in _primitives(gltf, mesh):
@@ -151,7 +156,7 @@ def _size(gltf: Gltf, mesh: int) -> int:
     return total
 
 
-def _parts(gltf: Gltf, mesh: int, matrix: np.ndarray) -> tuple[list[_Part], int]:
+def mesh_parts(gltf: Gltf, mesh: int, matrix: np.ndarray) -> tuple[list[Part], int]:
     """The triangle primitives of a mesh under `matrix`, and the number of other primitives."""
     parts, others = [], 0
     linear = matrix[:3, :3]
@@ -186,7 +191,7 @@ def _parts(gltf: Gltf, mesh: int, matrix: np.ndarray) -> tuple[list[_Part], int]
             faces = faces[:, ::-1]
             normals = None if normals is None else -normals
         parts.append(
-            _Part(
+            Part(
                 vertices @ linear.T + matrix[:3, 3],
                 faces,
                 None if uvs is None else uvs * [1, -1] + [0, 1],  # glTF counts v from the top
@@ -223,8 +228,8 @@ def _faces(gltf: Gltf, primitive: dict, place: str, mode: int, count: int) -> np
     return indices[np.concatenate([slots, slots + 1 + odd, slots + 2 - odd], axis=1)]
 
 
-def _join(gltf: Gltf, parts: list[_Part]) -> MeshData:
-    """One mesh of all parts."""
+def joined(parts: list[Part]) -> tuple[MeshData, list[int | None]]:
+    """One mesh of all parts, without materials, and the index of the material that each of its slots takes."""
     starts = np.cumsum([0] + [len(part.vertices) for part in parts])
     corners = np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=False)])
     vertices = np.concatenate([part.vertices for part in parts])
@@ -247,9 +252,8 @@ def _join(gltf: Gltf, parts: list[_Part]) -> MeshData:
     slots: dict[int | None, int] = {}
     for part in parts:
         slots.setdefault(part.material, len(slots))
-    uses_materials = set(slots) != {None}
-    pixels = [gltf.limits.pixels]
-    return MeshData(
+    which_slot = np.concatenate([np.full(len(part.faces), slots[part.material], np.int32) for part in parts])
+    made = MeshData(
         vertices[first],
         which[corners],
         uvs=uvs,
@@ -257,43 +261,42 @@ def _join(gltf: Gltf, parts: list[_Part]) -> MeshData:
         normals=normals,
         normal_faces=None if normals is None else corners,
         colors=None if colors is None else colors[first],
-        face_materials=np.concatenate([np.full(len(part.faces), slots[part.material], np.int32) for part in parts])
-        if uses_materials
-        else None,
-        materials=tuple(_material(gltf, index, pixels) for index in slots) if uses_materials else (),
+        face_materials=which_slot if set(slots) != {None} else None,
     )
+    return made, list(slots)
 
 
-def _pbr(gltf: Gltf, index: int, place: str) -> tuple[dict, dict, str]:
+def pbr_of(gltf: Gltf, index: int, place: str) -> tuple[dict, dict, str]:
     material, here = gltf.item("materials", index, place)
     return material, gltf.get(material, "pbrMetallicRoughness", dict, here, {}), f"{here}.pbrMetallicRoughness"
 
 
 def _uv_set(gltf: Gltf, material: int | None, place: str) -> int:
-    """The uv set of a material's colour picture, or of its other picture."""
+    """The uv set of the first of a material's pictures."""
     if material is None:
         return 0
-    _, pbr, here = _pbr(gltf, material, f"{place}.material")
-    for name in ("baseColorTexture", "metallicRoughnessTexture"):
-        if name in pbr:
-            texture = gltf.get(pbr, name, dict, here)
+    entry, pbr, here = pbr_of(gltf, material, f"{place}.material")
+    names = [(pbr, "baseColorTexture"), (pbr, "metallicRoughnessTexture"), (entry, "normalTexture")]
+    for owner, name in (*names, (entry, "emissiveTexture")):
+        if name in owner:
+            texture = gltf.get(owner, name, dict, here)
             return integer(texture.get("texCoord", 0), gltf.at(f"{here}.{name}.texCoord"), 0, 9)
     return 0
 
 
-def _material(gltf: Gltf, index: int | None, pixels: list[int]) -> MaterialData:
+def material_data(gltf: Gltf, index: int | None, pixels: list[int]) -> MaterialData:
     """A material; `pixels` holds how many more pixels its pictures may have."""
     if index is None:
         return MaterialData("default")
-    material, pbr, here = _pbr(gltf, index, f"materials[{index}]")
+    material, pbr, here = pbr_of(gltf, index, f"materials[{index}]")
     factor = numbers(pbr.get("baseColorFactor", [1, 1, 1, 1]), gltf.at(f"{here}.baseColorFactor"), 4)[:3]
     roughness = number(pbr.get("roughnessFactor", 1.0), gltf.at(f"{here}.roughnessFactor"), 0, 1)
     metallic = number(pbr.get("metallicFactor", 1.0), gltf.at(f"{here}.metallicFactor"), 0, 1)
     values: dict[str, object] = {"albedo": tuple(factor.tolist()), "roughness": roughness, "metallic": metallic}
-    picture = _picture(gltf, pbr, "baseColorTexture", here, pixels, srgb=True)
+    picture = picture_of(gltf, pbr, "baseColorTexture", here, pixels, srgb=True)
     if picture is not None:
         values["albedo"] = picture[..., :3] * factor.astype(np.float32)
-    picture = _picture(gltf, pbr, "metallicRoughnessTexture", here, pixels, srgb=False)
+    picture = picture_of(gltf, pbr, "metallicRoughnessTexture", here, pixels, srgb=False)
     if picture is not None:
         values["roughness"] = picture[..., 1:2] * np.float32(roughness)
         values["metallic"] = picture[..., 2:3] * np.float32(metallic)
@@ -301,7 +304,7 @@ def _material(gltf: Gltf, index: int | None, pixels: list[int]) -> MaterialData:
     return MaterialData(name if isinstance(name, str) and name else f"material_{index}", "metallic_roughness", values)
 
 
-def _picture(gltf: Gltf, pbr: dict, name: str, here: str, pixels: list[int], srgb: bool) -> np.ndarray | None:
+def picture_of(gltf: Gltf, pbr: dict, name: str, here: str, pixels: list[int], srgb: bool) -> np.ndarray | None:
     if name not in pbr:
         return None
     place = f"{here}.{name}"

@@ -16,7 +16,9 @@ from .guard import DEFAULT, Limits, at, check_count, integer, read_bytes, read_j
 
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
-UNDERSTOOD = {"KHR_mesh_quantization", "KHR_materials_unlit"}
+UNDERSTOOD = {
+    "KHR_mesh_quantization", "KHR_materials_unlit", "KHR_lights_punctual", "KHR_materials_emissive_strength",
+}  # fmt: skip
 KINDS = {dict: "an object", list: "a list", int: "a whole number", str: "a text"}
 JSON_CHUNK, BINARY_CHUNK = 0x4E4F534A, 0x004E4942
 

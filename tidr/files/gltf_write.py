@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +26,14 @@ def write_glb(data: MeshData, limits: Limits = DEFAULT) -> bytes:
     Its one material model is metallic-roughness: "lambert" becomes rough, "phong" and "blinn_phong" become dielectrics
     of the roughness whose highlight is as wide.
     """
-    out = _Writer()
+    out = Writer()
+    slots = [material_entry(out, material, limits) for material in data.materials] or [None]
+    out.json["meshes"].append({"primitives": primitives(out, data, slots)})
+    return out.finish([{"mesh": 0}], [0])
+
+
+def primitives(out: Writer, data: MeshData, slots: Sequence[int | None]) -> list[dict]:
+    """A mesh's primitives, one for each of its materials; slots: the material in the file of each of its own."""
     columns = {"POSITION": (data.vertices, data.faces)}
     if data.normals is not None and data.normal_faces is not None:
         columns["NORMAL"] = (data.normals, data.normal_faces)
@@ -33,7 +42,7 @@ def write_glb(data: MeshData, limits: Limits = DEFAULT) -> bytes:
     if data.colors is not None:
         columns["COLOR_0"] = (data.colors, data.faces)
     which = np.zeros(len(data.faces), np.int32) if data.face_materials is None else data.face_materials
-    primitives = []
+    made = []
     for material in np.unique(which).tolist():
         chosen = which == material
         corners = np.stack([faces[chosen].ravel() for _, faces in columns.values()], axis=1)
@@ -43,21 +52,19 @@ def write_glb(data: MeshData, limits: Limits = DEFAULT) -> bytes:
             for slot, (name, (values, _)) in enumerate(columns.items())
         }
         primitive = {"attributes": attributes, "indices": out.accessor(order.astype("<u4"), "indices")}
-        if data.materials:
-            primitive["material"] = len(out.json["materials"])
-            out.json["materials"].append(_material(out, data.materials[material], limits))
-        primitives.append(primitive)
-    out.json["meshes"] = [{"primitives": primitives}]
-    return out.finish()
+        if slots[material] is not None:
+            primitive["material"] = slots[material]
+        made.append(primitive)
+    return made
 
 
-class _Writer:
+class Writer:
     """Collects buffer views and accessors of one binary chunk."""
 
     def __init__(self) -> None:
         self.data = bytearray()
-        self.json: dict[str, list] = {name: [] for name in ("accessors", "bufferViews", "materials")}
-        self.json |= {"images": [], "textures": []}
+        tables = ("accessors", "bufferViews", "materials", "images", "textures", "samplers", "meshes", "cameras")
+        self.json: dict[str, list] = {name: [] for name in tables}
 
     def view(self, data: bytes, **more) -> int:
         self.data += b"\0" * (-len(self.data) % 4)
@@ -83,9 +90,12 @@ class _Writer:
         self.json["textures"].append({"source": len(self.json["images"]) - 1})
         return {"index": len(self.json["textures"]) - 1}
 
-    def finish(self) -> bytes:
+    def finish(self, nodes: list[dict], roots: list[int], extensions: Any = None, used: Sequence[str] = ()) -> bytes:
+        """The GLB of a scene with these nodes, of which `roots` have no parent; `used` names the extensions."""
         body: dict[str, object] = {"asset": {"version": "2.0", "generator": "tidr"}, "scene": 0}
-        body |= {"scenes": [{"nodes": [0]}], "nodes": [{"mesh": 0}], "buffers": [{"byteLength": len(self.data)}]}
+        body |= {"scenes": [{"nodes": roots}], "nodes": nodes, "buffers": [{"byteLength": len(self.data)}]}
+        body |= {"extensions": extensions} if extensions else {}
+        body |= {"extensionsUsed": list(used)} if used else {}
         body |= {name: entries for name, entries in self.json.items() if entries}
         text = json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
         text += b" " * (-len(text) % 4)
@@ -95,7 +105,8 @@ class _Writer:
         return b"glTF" + (2).to_bytes(4, "little") + (12 + len(chunks)).to_bytes(4, "little") + chunks
 
 
-def _material(out: _Writer, material: MaterialData, limits: Limits) -> dict:
+def material_entry(out: Writer, material: MaterialData, limits: Limits = DEFAULT) -> int:
+    """Adds a material; returns its index."""
     values = dict(material.values)
     roughness, metallic = values.get("roughness", 0.5), values.get("metallic", 0.0)
     if material.type == "lambert":
@@ -116,7 +127,8 @@ def _material(out: _Writer, material: MaterialData, limits: Limits) -> dict:
         pbr |= {"metallicRoughnessTexture": out.texture(picture, "image/png")}
     else:
         pbr |= {"roughnessFactor": float(roughness), "metallicFactor": float(metallic)}
-    return {"name": material.name, "pbrMetallicRoughness": pbr}
+    out.json["materials"].append({"name": material.name, "pbrMetallicRoughness": pbr})
+    return len(out.json["materials"]) - 1
 
 
 def _is_picture(value: object) -> bool:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ from .scene_schema import (
     Table,
 )
 from .view_sets import find_views, read_views
+from .volume import VolumeData
 
 TURNS = {"y": np.eye(3), "z": np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])}  # file's world to tidr's
 DEFAULT_MATERIAL = "default"  # what a file calls the material of the faces that name none
@@ -68,9 +70,13 @@ class Files:
     limits: Limits
     faults: Faults
     meshes: dict[Path, MeshData] = field(default_factory=dict)
+    pictures: dict[Path, np.ndarray] = field(default_factory=dict)  # that an importer holds
+    volumes: dict[Path, VolumeData] = field(default_factory=dict)  # the same
 
     def find(self, key: Sequence[object], name: str, later: bool = False) -> Path | None:
         """The file that the value of `key` names; one needed `later` may be missing."""
+        if any((held := Path(name)) in kind for kind in (self.meshes, self.pictures, self.volumes)):
+            return held
         with self.faults.under(key):
             if not self._is_given(key):
                 return resolve(self.root, name, "", must_exist=not later)
@@ -91,6 +97,11 @@ class Files:
                 raise FileError("", "its pictures lie outside of the scene's folder", "name the folder of the data set")
             return path
         return None
+
+    def picture(self, path: Path, channels: int, data: bool = False) -> np.ndarray:
+        """[H, W, channels], as `read_texture` gives it."""
+        held = self.pictures.get(path)
+        return read_texture(path, channels, self.limits, data) if held is None else held
 
     def _is_given(self, key: Sequence[object]) -> bool:
         return any(tuple(key[: len(mine)]) == mine for mine in self.given)
@@ -219,7 +230,7 @@ def _read_sky(name: str, table: Table, files: Files) -> np.ndarray | None:
     key = ["lights", name, "radiance", "texture"]
     path = files.find(key, table.radiance.texture)
     with files.faults.under(key):
-        return None if path is None else read_texture(path, 3, files.limits)
+        return None if path is None else files.picture(path, 3)
     return None
 
 
@@ -277,7 +288,8 @@ def _add_node(scene: Scene, name: str, tables: SceneTable, path: Path | None, tu
         if isinstance(geometry, Mesh) and geometry.colors is not None and not materials:
             materials = (_add_colors(scene, name),)
     elif name in tables.grids:
-        make = build_cloud if tables.grids[name].key in CLOUDS else build_grid
+        cloud, held = tables.grids[name].key in CLOUDS, files.volumes.get(path) if path else None
+        make = build_cloud if cloud else partial(build_grid, held=held)
         geometry = make(tables.grids[name], path, files.limits)
     elif path is not None:
         geometry, materials = _mesh(scene, name, table, path, files)

@@ -1,10 +1,10 @@
-"""Scenes from files: TOML, a mesh, a volume, or the cameras of a data set; every fault of a file in one error."""
+"""Scenes from files: TOML, those of other programs, a mesh, a volume, the cameras of a data set; all faults at once."""
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -18,6 +18,7 @@ from tidr.scene.graph import Scene
 from tidr.scene.mesh_data import MeshData
 
 from .guard import DEFAULT, Limits, at, check_file, read_text
+from .imported import Imported
 from .mesh import READ as MESHES
 from .mesh import read_mesh
 from .ply_elements import contents
@@ -28,7 +29,7 @@ from .scene_schema import read_tables
 from .splats import read_splats
 from .view_sets import find_views, is_views
 from .volume import READ as VOLUMES
-from .volume import read_volume
+from .volume import VolumeData, read_volume
 
 LARGEST_SCENE = 2 << 20  # bytes of TOML: some 10,000 nodes
 LONGEST_KEY = 16  # parts of a dotted key; the parser's time grows with their square
@@ -49,13 +50,19 @@ class Source:
     raw: dict[str, Any]
     given: frozenset[tuple[str, ...]] = frozenset()
     meshes: tuple[tuple[Path, MeshData], ...] = ()
+    pictures: tuple[tuple[Path, np.ndarray], ...] = ()
+    volumes: tuple[tuple[Path, VolumeData], ...] = ()
 
 
-def load_scene(name_or_path: str | Path, overrides: Sequence[str] = (), limits: Limits = DEFAULT) -> Scene:
-    """A scene by the name of a bundled one, or from a .toml, a mesh, volume or points, or what tells cameras.
+def load_scene(
+    name_or_path: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), limits: Limits = DEFAULT
+) -> Scene:
+    """A scene by the name of a bundled one, or from a .toml, a mesh, volume or points, or what tells cameras; also one
+    of Mitsuba (an .xml, or its dictionary; see files/mitsuba.py) or glTF (.gltf, .glb; see files/gltf_scene.py).
 
     A mesh, volume, point cloud or cloud of Gaussians (a .ply without faces, told by its properties) becomes one node
-    with a camera that frames it, a key light and an ambient light. A transforms.json, a COLMAP model, a
+    with a camera that frames it, a key light and an ambient light; a glTF without cameras or lights gets these as well.
+    A transforms.json, a COLMAP model, a
     poses_bounds.npy or a folder that holds one of them gives cameras only. `scene.fit` is what the [fit] table asks
     for, `scene.source` the file.
 
@@ -66,17 +73,26 @@ def load_scene(name_or_path: str | Path, overrides: Sequence[str] = (), limits: 
 
     Raises:
         FileError: missing or malformed; one error lists every fault with its key path.
+
+    Warns:
+        SceneWarning: what a scene of another program has and tidr has not, all in one.
     """
-    path = find_scene(name_or_path)
-    source = _read(path, limits)
+    if isinstance(name_or_path, Mapping):
+        from .mitsuba import read_mitsuba
+
+        path, source = Path("dictionary"), _imported(read_mitsuba(name_or_path, limits))
+    else:
+        path = find_scene(name_or_path)
+        source = _read(path, limits)
     given = apply_overrides(source.raw, overrides)
     faults = Faults(str(path))
     table = read_tables(source.raw, limits, faults)
     faults.check()
     assert table is not None
-    files = Files(path.parent, source.given | given, limits, faults, dict(source.meshes))
+    held = dict(source.meshes), dict(source.pictures), dict(source.volumes)
+    files = Files(path.parent, source.given | given, limits, faults, *held)
     scene = build(table, files)
-    scene.source = path.resolve()
+    scene.source = None if isinstance(name_or_path, Mapping) else path.resolve()
     return scene
 
 
@@ -147,6 +163,15 @@ def _read(path: Path, limits: Limits) -> Source:
     kind = path.suffix.lower()
     if kind == ".toml":
         return Source(path, read_toml(path, limits))
+    if kind == ".xml":
+        from .mitsuba import read_mitsuba
+
+        return _imported(read_mitsuba(path, limits))
+    if kind in (".glb", ".gltf"):
+        from .gltf_scene import read_gltf_scene
+
+        found = read_gltf_scene(path, limits)
+        return _lit_and_framed(_imported(found.scene), found.vertices)
     if is_views(path):
         raw = {"cameras": {"view": {"from": str(path.resolve())}}}
         return Source(path, raw, frozenset({("cameras", "view", "from")}))
@@ -164,26 +189,52 @@ def _read(path: Path, limits: Limits) -> Source:
         key = "voxels" if {"occupancy", "sdf", "tsdf"} & set(volume.grids) else "volume"
         low, high = (np.full(3, -1.0), np.ones(3)) if volume.lower is None else (volume.lower, volume.upper)
         return _lone(path, key, (low + high) / 2, float(np.linalg.norm(high - low)) / 2)
-    kinds = f".toml, {' '.join(MESHES)} {' '.join(VOLUMES)}, transforms.json or the folder of a data set"
+    kinds = f".toml, .xml, {' '.join(MESHES)} {' '.join(VOLUMES)}, transforms.json or the folder of a data set"
     raise FileError(path, f"unknown kind of scene {path.suffix!r}", f"use {kinds}")
 
 
-def _lone(path: Path, key: str, centre: np.ndarray, radius: float, meshes: tuple = ()) -> Source:
-    """The tables of a scene with this alone, lit and framed."""
+def _imported(scene: Imported) -> Source:
+    """What an importer read."""
+    raw = {section: members for section, members in scene.tables.items() if members}
+    held = tuple(scene.meshes.items()), tuple(scene.pictures.items()), tuple(scene.volumes.items())
+    return Source(scene.path, raw, frozenset(), *held)
+
+
+def _lit_and_framed(source: Source, vertices: list[np.ndarray]) -> Source:
+    """With the camera and lights of a lone mesh, where the file has none of its own, nor a surface that shines."""
+    low, high = (np.array([side(points, axis=0) for points in vertices]) for side in (np.min, np.max))
+    centre = (low.min(0) + high.max(0)) / 2
+    radius = max(float(np.linalg.norm(points - centre, axis=1).max()) for points in vertices)
+    taken = [name for members in source.raw.values() for name in members]
+    shines = any("emission" in table for table in source.raw.get("materials", {}).values())
+    for section, members in _surroundings(centre, radius).items():
+        if not source.raw.get(section) and not (section == "lights" and shines):
+            for name, table in members.items():
+                free = next(one for one in (name, *(f"{name}_{k}" for k in range(2, 99999))) if one not in taken)
+                source.raw.setdefault(section, {})[free] = table
+    return source
+
+
+def _surroundings(centre: np.ndarray, radius: float) -> dict[str, dict[str, Any]]:
+    """A camera that frames a ball, a key light and an ambient light."""
     distance = 1.05 * radius / np.sin(np.radians(VIEW_ANGLE_DEGREES / 2))
     position = centre + VIEW_DIRECTION * (distance / np.linalg.norm(VIEW_DIRECTION))
-    name = re.sub(r"[^\w-]+", "_", path.stem)[:60] or key
-    while name in ("front", "key", "sky"):
-        name += f"_{key}"
     camera = {"position": position.tolist(), "target": centre.tolist(), "fov_y_degrees": VIEW_ANGLE_DEGREES}
-    raw: dict[str, Any] = {
+    return {
         "cameras": {"front": camera | {"near": distance / 100, "far": distance * 100}},
         "lights": {
             "key": {"type": "directional", "direction": [-0.5, -0.7, -1.0], "irradiance": 2.0},
             "sky": {"type": "ambient", "radiance": 0.4},
         },
-        "nodes": {name: {key: str(path.resolve())}},
     }
+
+
+def _lone(path: Path, key: str, centre: np.ndarray, radius: float, meshes: tuple = ()) -> Source:
+    """The tables of a scene with this alone, lit and framed."""
+    name = re.sub(r"[^\w-]+", "_", path.stem)[:60] or key
+    while name in ("front", "key", "sky"):
+        name += f"_{key}"
+    raw = _surroundings(centre, radius) | {"nodes": {name: {key: str(path.resolve())}}}
     return Source(path, raw, frozenset({("nodes", name, key)}), meshes)
 
 

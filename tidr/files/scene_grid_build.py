@@ -16,7 +16,7 @@ from tidr.scene.graph import Geometry
 from .arrays import read_arrays
 from .guard import Limits, at, check_count
 from .scene_grids import FieldTable, Grid, GridTable, TetrahedraTable, VolumeTable, VoxelsTable, field_class
-from .volume import read_volume
+from .volume import VolumeData, read_volume
 
 UNIT_BOX = ((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0))
 ARRAYS = {
@@ -27,8 +27,8 @@ ARRAYS = {
 UNNAMED = {"volume": "density", "voxels": "occupancy", "tetrahedra": "sdf"}  # what a file's only grid is
 
 
-def build_grid(grid: Grid, path: Path | None, limits: Limits) -> Geometry:
-    """The geometry; `path` is the file that the table names.
+def build_grid(grid: Grid, path: Path | None, limits: Limits, held: VolumeData | None = None) -> Geometry:
+    """The geometry; `path` is the file that the table names, `held` what is in it, where somebody has read it.
 
     Raises:
         FileError, SceneError: what shows only now: a broken file, arrays that do not belong there, values out of range.
@@ -37,7 +37,7 @@ def build_grid(grid: Grid, path: Path | None, limits: Limits) -> Geometry:
     try:
         if grid.key == "field":
             return _field(grid.table, path, limits)
-        stored, box = _stored(grid, path, limits)
+        stored, box = _stored(grid, path, limits, held)
         return makers[grid.key](grid.table, stored, box, limits)
     except FileError:
         raise
@@ -46,13 +46,15 @@ def build_grid(grid: Grid, path: Path | None, limits: Limits) -> Geometry:
         raise SceneError(grid.key, f"{name} {error.what}" if name != grid.key else error.what, error.mend) from error
 
 
-def _stored(grid: Grid, path: Path | None, limits: Limits) -> tuple[dict[str, Any], dict[str, Any]]:
+def _stored(
+    grid: Grid, path: Path | None, limits: Limits, held: VolumeData | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The arguments that a file gives (none without one), and the corners that the table, else the file, gives."""
     table: GridTable = grid.table
     box = {} if table.lower is None else {"lower": table.lower, "upper": table.upper}
     if path is None:
         return {}, box
-    data = read_volume(path, limits, UNNAMED[grid.key])
+    data = held or read_volume(path, limits, UNNAMED[grid.key])
     for name in data.grids:
         if name not in ARRAYS[grid.key]:
             raise FileError(at(path, name), f"does not belong to {grid.key}", nearest(name, ARRAYS[grid.key]))

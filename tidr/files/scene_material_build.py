@@ -12,7 +12,6 @@ from tidr.parameter import nearest
 from tidr.scene.material import BLENDED, Material, Slot, slots_of
 from tidr.scene.texture import Texture
 
-from .image import read_texture
 from .scene_faults import Faults
 from .scene_schema import MaterialTable, TextureTable
 
@@ -41,7 +40,7 @@ def read_pictures(name: str, table: MaterialTable, files: Files) -> dict[str, np
             with files.faults.under(key):
                 if path is not None:
                     kind = slots_of(table.type)[slot]
-                    found[slot] = read_texture(path, kind.channels, files.limits, data=kind.data)
+                    found[slot] = files.picture(path, kind.channels, kind.data)
                     _check_range(found[slot], kind, key, files.faults)
     return found
 

@@ -85,7 +85,7 @@ class Gaussian3d:
             self.lists = SplatLists(self.items, self.views, height, width, self.box, self.depths, blending.TILE)
             by_slot, self.mask = (Buffer((self.lists.capacity,), "int") for _ in range(2))
             seen = (self.items, self.box.ndarray, self.lists.first)
-            blending.masks(*seen, self.splats.value, *self._ends(), by_slot.ndarray)
+            blending.masks(*seen, self.splats.value, *self.ends(), by_slot.ndarray)
             tile_lists.arrange(self.lists.count, self.lists.slots, by_slot.ndarray, self.mask.ndarray)
         self._colored: Blended | None = None
 
@@ -112,17 +112,25 @@ class Gaussian3d:
         return self._shaped(expected(found.sums, found.alpha))
 
     def normal(self) -> Array:
+        return self._shaped(unit(self._blend(self.normals()).sums))
+
+    def colors(self) -> Array:
+        """[items, 3]: the radiance of every splat towards its camera."""
+        found = Array((self.items, 3))
+        for cloud in self.clouds:
+            colors(cloud, self.views, self.per_view, found)
+        return found
+
+    def normals(self) -> Array:
+        """[items, 3]: the normal of every splat, world, turned to its camera."""
         found = Array((self.items, 3))
         for cloud in self.clouds:
             normals(self.scene, cloud, self.views, self.per_view, found)
-        return self._shaped(unit(self._blend(found).sums))
+        return found
 
     def _colors(self) -> Blended:
         if self._colored is None:
-            found = Array((self.items, 3))
-            for cloud in self.clouds:
-                colors(cloud, self.views, self.per_view, found)
-            self._colored = self._blend(found)
+            self._colored = self._blend(self.colors())
         return self._colored
 
     def _project(self, cloud: Cloud) -> None:
@@ -136,7 +144,7 @@ class Gaussian3d:
 
         def forward() -> None:
             projection.project(
-                *where, limits.value, *values, *self._ends(), self.splats.value, self.depths.value,
+                *where, limits.value, *values, *self.ends(), self.splats.value, self.depths.value,
                 self.box.ndarray, settings.antialiased,
             )  # fmt: skip
 
@@ -161,10 +169,9 @@ class Gaussian3d:
         pixels, channels = self.views * self.height * self.width, features.channels
         sums, alpha = Array((pixels, channels)), Array((pixels, 1))
         settings, lists = self.settings, self.lists
-        on_cpu = runtime.on_cpu()
-        quick = on_cpu and runtime.current().precision == 32
+        on_cpu, quick = runtime.on_cpu(), self.quick
         size = (*self._tiles(), self.height, self.width)
-        limits = (*self._ends(), settings.alpha_max, max(settings.transmittance_stop, LEAST))
+        limits = (*self.ends(), settings.alpha_max, self.stop)
         drawn = (self.splats.value, features.value, *limits, sums.value, alpha.value)
 
         def forward() -> None:
@@ -188,10 +195,21 @@ class Gaussian3d:
         run(Operation(forward, backward, [self.splats, features], [sums, alpha], "blend Gaussians"))
         return Blended(sums, alpha)
 
+    @property
+    def quick(self) -> bool:
+        """Whether the kernels take the quick exponential."""
+        return runtime.on_cpu() and runtime.current().precision == 32
+
+    @property
+    def stop(self) -> float:
+        """A pixel ends before the splat that would leave less of what is behind."""
+        return max(self.settings.transmittance_stop, LEAST)
+
     def _tiles(self) -> tuple[int, int, int]:
         return self.lists.tiles, self.lists.tiles_x, self.lists.tiles_y
 
-    def _ends(self) -> tuple[float, float]:
+    def ends(self) -> tuple[float, float]:
+        """Logarithm of the opacity, and squared number of standard deviations, at which a splat ends."""
         return self.skip_log, self.settings.sigmas**2
 
     def _shaped(self, array: Array) -> Array:

@@ -70,18 +70,22 @@ class Rasterizer:
 
     def render(self, scene: Scene, cameras: Sequence[Camera], width: int, height: int) -> Image:
         """Draw a batch of cameras; see `tidr.render`."""
-        packed = geometry.pack(scene)
-        views = Views(cameras, width, height)
-        world = geometry.world(scene, packed)
-        screen = project_points(world.positions, views)
-        if self.edges == "soft":
-            frame = SoftFrame(self, scene, world, views, screen)
-        else:
-            frame = HardFrame(self, scene, world, views, screen)
+        frame = frame_of(self, scene, cameras, width, height)
         image = Image(frame.makers())
         for name in self.channels:
             image.channel(name)
         return image
+
+
+def frame_of(
+    settings: Rasterizer, scene: Scene, cameras: Sequence[Camera], width: int, height: int
+) -> HardFrame | SoftFrame:
+    """What a rasterizer sees of a scene's meshes, by its edge treatment."""
+    packed = geometry.pack(scene)
+    views = Views(cameras, width, height)
+    world = geometry.world(scene, packed)
+    kind = SoftFrame if settings.edges == "soft" else HardFrame
+    return kind(settings, scene, world, views, project_points(world.positions, views))
 
 
 class HardFrame:
@@ -119,10 +123,10 @@ class HardFrame:
     def rgb(self) -> Array:
         colors = Shading(self.scene, MeshSurface(self.entries, self.bary)).colors()
         image = self.to_pixels(colors, background.constant_color(self.scene))
-        return self._smoothed(background.before_environment(self.scene, image, self._coverage, self.views.rays))
+        return self.smoothed(background.before_environment(self.scene, image, self._coverage, self.views.rays))
 
     def alpha(self) -> Array:
-        return self._smoothed(self._coverage())
+        return self.smoothed(self._coverage())
 
     def ids(self) -> Array:
         out = self._empty(1)
@@ -154,7 +158,8 @@ class HardFrame:
             blend_kernels.coverage(out.rows, self.found.pixel_entry.ndarray, out.value)
         return out
 
-    def _smoothed(self, image: Array) -> Array:
+    def smoothed(self, image: Array) -> Array:
+        """The image with its silhouettes antialiased, where the settings say so."""
         return image if self.antialias is None else self.antialias.apply(image)
 
     def _interpolated(self, attribute: Array, corners) -> Array:

@@ -118,6 +118,7 @@ _RENDERERS: dict[str, str | type] = {
     "path": "path.PathTracer",
     "photons": "photons.PhotonMapper",
     "light_tracing": "light_tracing.LightTracer",
+    "hybrid": "hybrid.HybridRenderer",
 }
 SUITED = {
     "Mesh": "raster",
@@ -130,6 +131,7 @@ SUITED = {
     "PointCloud": "points",
     "Gaussians": "points",
 }  # by the name of the geometry's class, so that nothing is imported to find out
+HYBRID = ("Mesh", "Tetrahedra", "Volume", "Gaussians")  # drawn into one picture where a scene holds several of them
 # Types of materials, and slots of any, that light transport draws, and a rasterizer does not or not fully.
 TRANSPORTED = ("conductor", "dielectric", "thin_dielectric", "plastic", "principled", "blend")
 FOLLOW_LIGHT = ("path", "photons", "light_tracing")
@@ -149,17 +151,21 @@ def register_renderer(name: str) -> Callable[[type], type]:
 def suited(scene: Scene) -> str:
     """The short name of the renderer for what the scene holds; "raster" where it holds nothing.
 
-    Meshes that shine, or whose materials only light transport draws, are for "path".
+    Meshes that shine, or whose materials only light transport draws, are for "path", with volumes or without; else
+    meshes, Gaussians and volumes together are for "hybrid".
 
     Raises:
         SceneError: kinds of geometry that no one renderer draws.
     """
     held = {type(node.geometry).__name__ for node in scene.nodes.values() if node.geometry is not None}
     names = sorted({SUITED[kind] for kind in held if kind in SUITED})
-    if len(names) > 1:
+    if len(names) > 1 and not held <= set(HYBRID):
         raise SceneError("renderer", f"the scene holds {', '.join(sorted(held))}", f"choose one of {', '.join(names)}")
-    if names == ["raster"] and any(_transported(material) for material in scene.materials.values()):
+    transported = "raster" in names and any(_transported(material) for material in scene.materials.values())
+    if transported and "points" not in names:
         return "path"
+    if len(names) > 1:
+        return "hybrid"
     return names[0] if names else "raster"
 
 

@@ -28,7 +28,7 @@ def joined(nodes: Sequence[Node], layers: Sequence[Layer], rays: Sequence[Rays])
     if len(layers) == 1:
         return layers[0]
     count = rays[0].count
-    order = _order(nodes, rays)
+    order = front_to_back(nodes, rays)
     colors = [(layer.rgb, layer.distance) for layer in layers]
     alphas = [layer.alpha for layer in layers]
     rgb, distance, alpha = _over(count, order, colors, alphas)
@@ -49,8 +49,12 @@ def joined(nodes: Sequence[Node], layers: Sequence[Layer], rays: Sequence[Rays])
     return Layer(rgb, alpha, distance, normal=normal, coarse=coarse)
 
 
-def _order(nodes: Sequence[Node], rays: Sequence[Rays]) -> Buffer:
-    """[n, m] indices of the layers, front to back."""
+def front_to_back(nodes: Sequence[Node], rays: Sequence[Rays]) -> Buffer:
+    """[n, m] indices of the nodes' boxes along each ray, front to back; `rays` are those in each node's object space.
+
+    Raises:
+        SceneError: two boxes overlap along a ray.
+    """
     count, layers = rays[0].count, len(nodes)
     order, near, far = Buffer((count, layers), "int"), Buffer((count, layers)), Buffer((count, layers))
     with unrecorded():

@@ -151,15 +151,15 @@ def _add(parameter, gradient: np.ndarray) -> None:
         parameter.set_grad(parameter.grad_numpy() + gradient)
 
 
-class _March:
-    """One march through a medium and its adjoint, as an operation on the tape."""
+class Medium:
+    """A scattering volume as its kernels take it: packed grids, lights, and optical depths towards these."""
 
-    def __init__(self, settings: VolumeRenderer, scene: Scene, node: Node, rays: Rays) -> None:
+    def __init__(self, settings: VolumeRenderer, scene: Scene, node: Node) -> None:
         volume = node.geometry
         assert isinstance(volume, Volume)
         assert volume.albedo is not None
         assert volume.g is not None
-        self.settings, self.volume, self.rays = settings, volume, rays
+        self.settings, self.volume = settings, volume
         self.albedo, self.g = volume.albedo, volume.g
         self.activation = ACTIVATIONS.index(volume.density_activation)
         self.kind = march.DENSITY if volume.albedo.shape == (3,) else march.COLOR
@@ -174,13 +174,11 @@ class _March:
         self.lines = (self.rows // self.size[0], self.size[0])
         self.depth_count = int(np.prod(nodes)) * self.lights.count
         self.box = constant((volume.lower, volume.upper, np.array(self.size) / sides, (nodes - 1) / sides))
-        self.rgb, self.alpha, self.distance = Array((rays.count, 3)), Array((rays.count, 1)), Array((rays.count, 1))
-        inputs = [volume.density, self.albedo, self.g, rays.origins, rays.directions]
-        inputs += [self.lights.table, self.lights.metric]
-        outputs = [self.rgb, self.alpha, self.distance]
-        run(Operation(self._forward, self._backward, inputs, outputs, "medium"))
+        self.channels = medium_adjoint.LIGHTS + 6 * self.lights.count  # of a slot of sums
+        self.inputs = [volume.density, self.albedo, self.g, self.lights.table, self.lights.metric]
 
-    def _forward(self) -> None:
+    def pack(self) -> None:
+        """Bring the grids to where a march takes samples, and find the depths."""
         volume = self.volume
         self.numbers = self.cells = Buffer((self.rows,))
         march.pack_density(*self.lines, volume.density.value, self.numbers.ndarray)
@@ -189,7 +187,6 @@ class _March:
             march.pack_color(*self.lines, 1, volume.density.value, self.albedo.value, self.cells.ndarray)
         self.depths = Buffer((self.depth_count,))
         medium_light.light_depths(*self._to_lights(), self.depths.ndarray, self.activation)
-        medium.march_medium(*self._along_rays(), self.rgb.value, self.alpha.value, self.distance.value)
 
     def _to_lights(self) -> tuple:
         lights = self.lights
@@ -198,68 +195,42 @@ class _March:
             self.numbers.ndarray, self.box.value, lights.kinds.ndarray, lights.table.value, lights.metric.value,
         )  # fmt: skip
 
-    def _along_rays(self) -> tuple:
-        settings, rays, lights = self.settings, self.rays, self.lights
-        return (
-            rays.count, settings.steps, int(settings.jitter), settings.seed, settings.stop, self.nearest, lights.count,
-            *self.size, *self.nodes, self.volume.density_shift, rays.origins.value, rays.directions.value,
-            self.box.value, self.cells.ndarray, self.albedo.value, self.g.value, lights.kinds.ndarray,
-            lights.table.value, lights.metric.value, self.depths.ndarray, self.kind, self.activation,
-        )  # fmt: skip
-
-    def _wanted(self) -> int:
+    def wanted(self, rays: Rays) -> int:
         """Bits of what somebody needs the gradient of."""
         density, lights, grid = self.volume.density, self.lights, self.kind == march.COLOR
         groups = {
             medium_adjoint.TO_CELLS: [density, self.albedo] if grid else [density],
             medium_adjoint.TO_DEPTHS: [density, lights.table, lights.metric] if lights.count else [],
             medium_adjoint.TO_SHARED: [self.g, lights.table, lights.metric] + ([] if grid else [self.albedo]),
-            medium_adjoint.TO_RAYS: [self.rays.origins, self.rays.directions],
+            medium_adjoint.TO_RAYS: [rays.origins, rays.directions],
         }
         return sum(bit for bit, arrays in groups.items() if any(needs(array) for array in arrays))
 
-    def _backward(self) -> None:
-        wanted, chunks = self._wanted(), runtime.chunks()
-        channels = medium_adjoint.LIGHTS + 6 * self.lights.count
-        slots = chunks if runtime.on_cpu() else self.rays.count
-        sums = _zeros(slots * channels if wanted & medium_adjoint.TO_SHARED else 1)
+    def accumulators(self, wanted: int, slots: int) -> tuple[Buffer, Buffer, Buffer]:
+        """Zeros for the sums, and for copies of the gradients of the packed cells and of the depths."""
+        chunks = runtime.chunks()
+        sums = _zeros(slots * self.channels if wanted & medium_adjoint.TO_SHARED else 1)
         vector = 4 if self.kind == march.COLOR else 0
         to_cells = _zeros(chunks * self.rows if wanted & medium_adjoint.TO_CELLS else 1, vector)
         to_depths = _zeros(chunks * self.depth_count if wanted & medium_adjoint.TO_DEPTHS else 1)
-        self._walk(wanted, sums, to_cells, to_depths)
+        return sums, to_cells, to_depths
+
+    def gather(self, wanted: int, slots: int, sums: Buffer, to_cells: Buffer, to_depths: Buffer) -> None:
+        """From accumulators to the gradients of density, albedo, g and lights."""
+        chunks, density, albedo = runtime.chunks(), self.volume.density, self.albedo
         if wanted & medium_adjoint.TO_SHARED:
-            self._collect(sums, slots, channels)
-        to_numbers = None
+            self._collect(sums, slots)
+        grid = self.kind == march.COLOR
+        to_numbers = to_cells if wanted & medium_adjoint.TO_CELLS and not grid else None
         if wanted & medium_adjoint.TO_DEPTHS:
             medium_light.sum_copies(chunks, self.depth_count, to_depths.ndarray)
-            to_numbers = self._depths_backward(to_depths, None if vector else to_cells)
-        density, albedo = self.volume.density, self.albedo
-        if vector and wanted & medium_adjoint.TO_CELLS:
+            to_numbers = self._depths_backward(to_depths, to_numbers)
+        if grid and wanted & medium_adjoint.TO_CELLS:
             march_adjoint.unpack_color(
                 chunks, *self.lines, 1, to_cells.ndarray, density.grad, albedo.grad, needs(density), needs(albedo)
             )  # fmt: skip
-        to_numbers = to_numbers if vector or to_numbers is not None else to_cells
         if needs(density) and to_numbers is not None:
             march_adjoint.unpack_density(chunks, *self.lines, to_numbers.ndarray, density.grad)
-
-    def _walk(self, wanted: int, sums: Buffer, to_cells: Buffer, to_depths: Buffer) -> None:
-        """March again: adds to the sums, to the copies of the grids' gradients and to the rays."""
-        rays, outputs = self.rays, (self.rgb, self.alpha, self.distance)
-        values, grads = [array.value for array in outputs], [array.grad for array in outputs]
-        targets = (rays.origins.grad, rays.directions.grad, sums.ndarray, to_cells.ndarray, to_depths.ndarray)
-        if runtime.on_cpu():
-            medium_adjoint.march_medium_adjoint(
-                runtime.chunks(), wanted, *self._along_rays(), *values, *grads, *targets
-            )  # fmt: skip
-            return
-        state = Buffer((rays.count, 2))
-        medium_adjoint.begin_medium_steps(
-            rays.count, values[0], values[2], grads[0], grads[2], state.ndarray
-        )  # fmt: skip
-        for k in range(self.settings.steps):
-            medium_adjoint.step_medium_adjoint(
-                k, wanted, *self._along_rays(), state.ndarray, values[1], *grads, *targets
-            )  # fmt: skip
 
     def _depths_backward(self, to_depths: Buffer, to_cells: Buffer | None) -> Buffer | None:
         """From depths to density, added to copies given or made, and to lights."""
@@ -281,8 +252,8 @@ class _March:
             _add_shared(chunks, channels, part, {0: lights.metric, 9: lights.table})
         return to_cells
 
-    def _collect(self, sums: Buffer, slots: int, channels: int) -> None:
-        chunks = min(runtime.reduction_chunks(), slots)
+    def _collect(self, sums: Buffer, slots: int) -> None:
+        chunks, channels = min(runtime.reduction_chunks(), slots), self.channels
         part = Buffer((chunks * channels,))
         medium_adjoint.collect_slots(chunks, slots, channels, sums.ndarray, part.ndarray)
         shared = {0: self.g, medium_adjoint.METRIC: self.lights.metric}
@@ -291,6 +262,55 @@ class _March:
         if self.kind == march.DENSITY:
             shared[medium_adjoint.ALBEDO] = self.albedo
         _add_shared(chunks, channels, part, shared)
+
+
+class _March(Medium):
+    """One march through a medium and its adjoint, as an operation on the tape."""
+
+    def __init__(self, settings: VolumeRenderer, scene: Scene, node: Node, rays: Rays) -> None:
+        super().__init__(settings, scene, node)
+        self.rays = rays
+        self.rgb, self.alpha, self.distance = Array((rays.count, 3)), Array((rays.count, 1)), Array((rays.count, 1))
+        outputs = [self.rgb, self.alpha, self.distance]
+        run(Operation(self._forward, self._backward, [*self.inputs, rays.origins, rays.directions], outputs, "medium"))
+
+    def _forward(self) -> None:
+        self.pack()
+        medium.march_medium(*self._along_rays(), self.rgb.value, self.alpha.value, self.distance.value)
+
+    def _along_rays(self) -> tuple:
+        settings, rays, lights = self.settings, self.rays, self.lights
+        return (
+            rays.count, settings.steps, int(settings.jitter), settings.seed, settings.stop, self.nearest, lights.count,
+            *self.size, *self.nodes, self.volume.density_shift, rays.origins.value, rays.directions.value,
+            self.box.value, self.cells.ndarray, self.albedo.value, self.g.value, lights.kinds.ndarray,
+            lights.table.value, lights.metric.value, self.depths.ndarray, self.kind, self.activation,
+        )  # fmt: skip
+
+    def _backward(self) -> None:
+        wanted, slots = self.wanted(self.rays), runtime.chunks() if runtime.on_cpu() else self.rays.count
+        sums, to_cells, to_depths = self.accumulators(wanted, slots)
+        self._walk(wanted, sums, to_cells, to_depths)
+        self.gather(wanted, slots, sums, to_cells, to_depths)
+
+    def _walk(self, wanted: int, sums: Buffer, to_cells: Buffer, to_depths: Buffer) -> None:
+        """March again: adds to the sums, to the copies of the grids' gradients and to the rays."""
+        rays, outputs = self.rays, (self.rgb, self.alpha, self.distance)
+        values, grads = [array.value for array in outputs], [array.grad for array in outputs]
+        targets = (rays.origins.grad, rays.directions.grad, sums.ndarray, to_cells.ndarray, to_depths.ndarray)
+        if runtime.on_cpu():
+            medium_adjoint.march_medium_adjoint(
+                runtime.chunks(), wanted, *self._along_rays(), *values, *grads, *targets
+            )  # fmt: skip
+            return
+        state = Buffer((rays.count, 2))
+        medium_adjoint.begin_medium_steps(
+            rays.count, values[0], values[2], grads[0], grads[2], state.ndarray
+        )  # fmt: skip
+        for k in range(self.settings.steps):
+            medium_adjoint.step_medium_adjoint(
+                k, wanted, *self._along_rays(), state.ndarray, values[1], *grads, *targets
+            )  # fmt: skip
 
 
 def _add_shared(chunks: int, channels: int, part: Buffer, targets: dict[int, Array]) -> None:

@@ -1,0 +1,1 @@
+"""Device code of the hybrid renderer: meshes, splats and volumes along one ray."""
