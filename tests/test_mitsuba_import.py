@@ -476,7 +476,7 @@ EVERYTHING = scene(
 
 
 @settings(
-    max_examples=120, deadline=2000, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     changes=st.lists(
