@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+import tidr
+from tidr.files.imported import SceneWarning
 
 SENSOR = """<sensor type="perspective" id="eye"><float name="fov" value="40"/><transform name="to_world">
 <lookat origin="0.4, 1.2, 4" target="0, 0.3, 0" up="0, 1, 0"/></transform><film type="hdrfilm">
@@ -68,3 +72,10 @@ def write(folder: Path, text: str, name: str = "a.xml") -> Path:
     Image.fromarray(picture).save(folder / "picture.png")
     (folder / name).write_text(text)
     return folder / name
+
+
+def load(folder: Path, body: str, head: str = "") -> tidr.Scene:
+    """The scene, which tidr has all of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SceneWarning)
+        return tidr.load(write(folder, scene(body, head)))
