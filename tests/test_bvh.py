@@ -49,10 +49,6 @@ def real(backend):
     return np.float64 if backend.precision == 64 else np.float32
 
 
-def epsilon(backend) -> float:
-    return float(np.finfo(real(backend)).eps)
-
-
 def upload(array, backend) -> Array:
     """A copy that may hold what is not finite."""
     made = Array(np.shape(array), needs_grad=False)
@@ -96,7 +92,7 @@ def scene(name, rng):
 def assert_equals_brute_force(vertices, faces, o, d, t_max, backend, doubts=0.02):
     kind = real(backend)
     vertices, o, d, t_max = (np.asarray(array, kind) for array in (vertices, o, d, t_max))
-    expected = brute_force(vertices[faces], o, d, t_max, epsilon(backend))
+    expected = brute_force(vertices[faces], o, d, t_max, np.finfo(real(backend)).eps)
     triangle, t, u, v, hit = trace(fitted(vertices, faces, backend), o, d, backend, t_max)
     sure = ~expected.doubtful
     assert sure.mean() > 1 - doubts
@@ -107,13 +103,15 @@ def assert_equals_brute_force(vertices, faces, o, d, t_max, backend, doubts=0.02
     assert (t[found] > 0).all()
     assert (t < t_max)[found].all()
     assert np.minimum(u, v).min() >= 0
-    assert (u + v <= 1 + epsilon(backend)).all()
+    assert (u + v <= 1 + np.finfo(real(backend)).eps).all()
     both = found & sure
     corner = vertices[faces[triangle[both]]].astype(np.float64)
     weights = np.stack([1 - u[both] - v[both], u[both], v[both]], 1)
     distance = np.abs((weights[:, :, None] * corner).sum(1) - o[both] - t[both, None] * d[both].astype(np.float64))
-    assert np.quantile(distance.max(1), 0.999) < 2e3 * epsilon(backend)
-    np.testing.assert_allclose(t[both], expected.t[both], rtol=3e4 * epsilon(backend), atol=1e3 * epsilon(backend))
+    assert np.quantile(distance.max(1), 0.999) < 2e3 * np.finfo(real(backend)).eps
+    np.testing.assert_allclose(
+        t[both], expected.t[both], rtol=3e4 * np.finfo(real(backend)).eps, atol=1e3 * np.finfo(real(backend)).eps
+    )
 
 
 @pytest.mark.row(125)
@@ -192,7 +190,7 @@ def test_rays_along_the_axes(backend, zero):
                 inside = np.abs(grid).max(1) < 1
                 triangle, t, *_ = trace(bvh, o, d, backend)
                 assert (triangle[inside] >= 0).all()
-                np.testing.assert_allclose(t[triangle >= 0], distance, rtol=4 * epsilon(backend))
+                np.testing.assert_allclose(t[triangle >= 0], distance, rtol=4 * np.finfo(real(backend)).eps)
                 beside, *_ = trace(bvh, o * 1.5, d, backend)
                 assert (beside[np.abs(1.5 * grid).max(1) > 1] == -1).all()
     d = np.zeros((len(grid), 3))
