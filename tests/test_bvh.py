@@ -92,7 +92,7 @@ def scene(name, rng):
 def assert_equals_brute_force(vertices, faces, o, d, t_max, backend, doubts=0.02):
     kind = real(backend)
     vertices, o, d, t_max = (np.asarray(array, kind) for array in (vertices, o, d, t_max))
-    expected = brute_force(vertices[faces], o, d, t_max, np.finfo(real(backend)).eps)
+    expected = brute_force(vertices[faces], o, d, t_max, (eps := np.finfo(real(backend)).eps))
     triangle, t, u, v, hit = trace(fitted(vertices, faces, backend), o, d, backend, t_max)
     sure = ~expected.doubtful
     assert sure.mean() > 1 - doubts
@@ -103,15 +103,13 @@ def assert_equals_brute_force(vertices, faces, o, d, t_max, backend, doubts=0.02
     assert (t[found] > 0).all()
     assert (t < t_max)[found].all()
     assert np.minimum(u, v).min() >= 0
-    assert (u + v <= 1 + np.finfo(real(backend)).eps).all()
+    assert (u + v <= 1 + eps).all()
     both = found & sure
     corner = vertices[faces[triangle[both]]].astype(np.float64)
     weights = np.stack([1 - u[both] - v[both], u[both], v[both]], 1)
     distance = np.abs((weights[:, :, None] * corner).sum(1) - o[both] - t[both, None] * d[both].astype(np.float64))
-    assert np.quantile(distance.max(1), 0.999) < 2e3 * np.finfo(real(backend)).eps
-    np.testing.assert_allclose(
-        t[both], expected.t[both], rtol=3e4 * np.finfo(real(backend)).eps, atol=1e3 * np.finfo(real(backend)).eps
-    )
+    assert np.quantile(distance.max(1), 0.999) < 2e3 * eps
+    np.testing.assert_allclose(t[both], expected.t[both], rtol=3e4 * eps, atol=1e3 * eps)
 
 
 @pytest.mark.row(125)
@@ -374,8 +372,7 @@ def test_trees_are_no_deeper_than_the_stack(name):
 
 
 def answers_to_soup(backend):
-    rng = np.random.default_rng(11)
-    vertices, faces = scene("soup", rng)
+    vertices, faces = scene("soup", rng := np.random.default_rng(11))
     return trace(fitted(vertices, faces, backend), *random_rays(rng, 5000), backend)
 
 
