@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from dataclasses import dataclass
 
 import pytest
@@ -12,8 +11,6 @@ import tidr
 from tidr import runtime
 
 from .rows_plugin import pytest_addoption, pytest_configure  # noqa: F401
-
-os.environ.setdefault("GALLIVM_PERF", "nopt")  # Mesa's software Vulkan compiles longer than tests run
 
 
 @dataclass(frozen=True)

@@ -155,13 +155,11 @@ def test_gradients_of_every_mode(f64):
                 lambda r=renderer: weighted(tidr.render(scene, renderer=r).alpha, on_alpha),
                 [mesh.vertices, camera.focal],
                 SHORT_STEPS,
-                directions=1,
             )
         directional_check(
             lambda r=renderer: weighted(tidr.render(scene, renderer=r).rgb, on_rgb),
             [mesh.vertices, camera.position, mesh.colors],
             SHORT_STEPS,
-            directions=1,
         )
 
 
@@ -177,7 +175,7 @@ def test_every_channel_is_differentiable_with_soft_edges(f64):
     losses = channel_losses(scene, everywhere, (*CHANNELS, "alpha"), edges="soft", **options)
     for channel, loss in losses.items():
         arrays = [*common, own[channel]] if channel in own else common
-        directional_check(loss, arrays, SHORT_STEPS, seed=3, directions=1)
+        directional_check(loss, arrays, SHORT_STEPS, seed=3)
 
 
 @pytest.mark.row(12)

@@ -21,7 +21,7 @@ def checked(scene, renderer, paths, backend, seed=0, channels=CHANNELS) -> None:
         image = tidr.render(scene, "front", renderer)
         return total([image.channel(name) for name in channels], seed)
 
-    directional_check(loss, list(scene.parameters(*paths).values()), backend, seed, directions=2)
+    directional_check(loss, list(scene.parameters(*paths).values()), backend, seed)
 
 
 @pytest.mark.row(27)
