@@ -12,7 +12,7 @@ def render(
     scene: Annotated[
         str, typer.Argument(help="Bundled name, .toml, .xml, .glb, mesh file, transforms.json or its folder.")
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Picture: .png, .jpg, .exr or .npy.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Picture: .png, .jpg, .exr, .pfm or .npy.")],
     camera: Annotated[str | None, typer.Option(help="Name of a camera; the first by default.")] = None,
     width: Annotated[int | None, typer.Option(min=1, max=65536, help="Pixels; the camera's own by default.")] = None,
     height: Annotated[int | None, typer.Option(min=1, max=65536, help="Pixels; the camera's own by default.")] = None,

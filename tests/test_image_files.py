@@ -89,6 +89,20 @@ def test_arrays_are_linear_and_exact(tmp_path, suffix):
     assert np.array_equal(read_image(tmp_path / "c.npz"), picture)
 
 
+@pytest.mark.row(172)
+def test_pfm_is_linear_and_the_last_row_comes_first(tmp_path):
+    picture = RNG.normal(size=(3, 5, 3)).astype(np.float32)
+    write_image(tmp_path / "a.pfm", picture)
+    assert np.array_equal(read_image(tmp_path / "a.pfm"), picture)
+    head, pixels = b"PF\n5 3\n-1.0\n", picture[::-1].astype("<f4").tobytes()
+    assert (tmp_path / "a.pfm").read_bytes() == head + pixels
+    (tmp_path / "b.pfm").write_bytes(b"Pf 5 3 1.0\n" + picture[::-1, :, 0].astype(">f4").tobytes())
+    assert np.array_equal(read_image(tmp_path / "b.pfm"), np.repeat(picture[..., :1], 3, 2))
+    with pytest.raises(FileError, match="no alpha"):
+        write_image(tmp_path / "c.pfm", np.ones((2, 2, 4)))
+
+
+@pytest.mark.row(172)
 def test_exr_is_linear_and_premultiplied(tmp_path):
     openexr = pytest.importorskip("OpenEXR", reason="the extra tidr[exr] is not installed")
     picture = RNG.random((3, 5, 4)).astype(np.float32) * 4

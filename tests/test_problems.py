@@ -75,7 +75,7 @@ def test_problems_are_the_ones_owed():
 def result(name: str, treatment: str, verdict: str, error: float = 0.1) -> Result:
     return Result(
         problem=name, title="a thing", treatment=treatment, verdict=verdict, iterations=7, error=error,
-        threshold=0.2, measure="px", seconds=1.0, note="why" if verdict != "solved" else "",
+        threshold=0.2, measure="px", seconds=1.0, device_mib=1.5, note="why" if verdict != "solved" else "",
     )  # fmt: skip
 
 
@@ -94,14 +94,21 @@ def test_matrix_has_a_row_per_problem_and_a_column_per_treatment(f32):
     assert json.loads(json.dumps(report.as_dict(found), allow_nan=False))["results"][0]["error"] is None
 
 
+@pytest.mark.row(107)
 def test_command_writes_what_it_prints(f32, tmp_path):
+    """With times and memory."""
     files = {kind: tmp_path / f"matrix.{kind}" for kind in ("json", "markdown")}
     options = [f"--{kind}={file}" for kind, file in files.items()]
     done = CliRunner().invoke(app, ["bench", "--problems", "T2", "--edges", "antialias", "--arch", "cpu", *options])
     assert done.exit_code == 0, done.output
     assert "solved" in done.stdout
-    assert json.loads(files["json"].read_text())["results"][0]["verdict"] == "solved"
-    assert "| T2 |" in files["markdown"].read_text()
+    (one,) = json.loads(files["json"].read_text())["results"]
+    assert one["verdict"] == "solved"
+    assert 0 < one["seconds"] < 600
+    pictures = 8 * 4 * 64 * 64 / 2**20  # of one camera, with gradients, at least
+    assert pictures < one["device_mib"] < 1000
+    assert f"| T2 | antialias | solved | {one['error']:.3g} {one['measure']} |" in files["markdown"].read_text()
+    assert f"| {one['seconds']:.1f} | {one['device_mib']:.1f} |" in files["markdown"].read_text()
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ _owned: dict[int, Any] = {}
 _spare: OrderedDict[tuple, list] = OrderedDict()
 _spare_bytes = 0
 _spare_generation = 0
+_owned_bytes = _most_bytes = 0
 allocations = 0
 
 
@@ -39,7 +40,7 @@ class Buffer:
             make = ti.Vector.ndarray if vector else None
             shape = self._key[2]
             self.ndarray = make(vector, dtype, shape) if make else ti.ndarray(dtype, shape)
-            _owned[id(self.ndarray)] = self.ndarray
+            _own(self)
             allocations += 1
 
     @classmethod
@@ -69,10 +70,36 @@ def release() -> None:
     global _spare_bytes
     _forget_stale()
     for waiting in _spare.values():
-        for ndarray, _ in waiting:
-            _owned.pop(id(ndarray), None)
+        for ndarray, size in waiting:
+            _disown(ndarray, size)
     _spare.clear()
     _spare_bytes = 0
+
+
+def most_bytes(restart: bool = False) -> int:
+    """The most device memory that buffers held at a time since the last restart, what waited to be used again included.
+
+    With `restart` what waits is freed first, and the count begins anew.
+    """
+    global _most_bytes
+    _forget_stale()
+    if restart:
+        release()
+        _most_bytes = _owned_bytes
+    return _most_bytes
+
+
+def _own(buffer: Buffer) -> None:
+    global _owned_bytes, _most_bytes
+    _owned[id(buffer.ndarray)] = buffer.ndarray
+    _owned_bytes += buffer.bytes
+    _most_bytes = max(_most_bytes, _owned_bytes)
+
+
+def _disown(ndarray, size: int) -> None:
+    global _owned_bytes
+    _owned.pop(id(ndarray), None)
+    _owned_bytes -= size
 
 
 def _take(key: tuple):
@@ -100,17 +127,18 @@ def _give(buffer: Buffer) -> None:
     while _spare_bytes > SPARE_LIMIT_BYTES:
         oldest, waiting = next(iter(_spare.items()))
         ndarray, size = waiting.pop(0)
-        _owned.pop(id(ndarray), None)
+        _disown(ndarray, size)
         _spare_bytes -= size
         if not waiting:
             del _spare[oldest]
 
 
 def _forget_stale() -> None:
-    global _spare_bytes, _spare_generation
+    global _spare_bytes, _spare_generation, _owned_bytes, _most_bytes
     if _spare_generation != runtime.generation():
         for ndarray in _owned.values():
             ndarray.arr = None  # its memory went with the earlier start of Taichi; freeing it would hit the new one
         _owned.clear()
         _spare.clear()
-        _spare_bytes, _spare_generation = 0, runtime.generation()
+        _spare_bytes = _owned_bytes = _most_bytes = 0
+        _spare_generation = runtime.generation()

@@ -55,6 +55,11 @@ def exr(width: int = 2, height: int = 2, window: tuple | None = None, value: flo
     return head + offsets + lines
 
 
+def pfm(width: object = 2, height: object = 2, scale: object = -1.0, value: float = 0.5) -> bytes:
+    """A little-endian PFM of one value."""
+    return f"PF\n{width} {height}\n{scale}\n".encode() + struct.pack("<12f", *[value] * 12)
+
+
 def gltf_json(embed: bool = True) -> dict:
     """A glTF of one tetrahedron; its buffer inside as a data URI, or (embed=False) in the binary chunk."""
     body = gltf_buffer()

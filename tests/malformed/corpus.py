@@ -31,6 +31,7 @@ from .builders import (
     npy_header,
     npz,
     obj,
+    pfm,
     ply,
     png,
     points,
@@ -91,6 +92,7 @@ def valid() -> dict[str, Case]:
         "npz": ("a.npz", npz(image=npy(picture))),
         "png": ("a.png", png(2, 2)),
         "exr": ("a.exr", exr()),
+        "pfm": ("a.pfm", pfm()),
         "depth_png": ("depth.png", grey_png(3, 2)),
         "depth_npy": ("depth.npy", npy(np.linspace(0, 2, 6, dtype=np.float32).reshape(2, 3))),
         "transforms": ("transforms.json", json.dumps(transforms_json()).encode()),
@@ -217,7 +219,7 @@ def _specific(kind: str, data: bytes) -> Iterator[tuple[str, bytes]]:
         yield "endsolid first", b"endsolid\nsolid\n"
     elif kind in ("gltf", "glb"):
         yield from _gltf_cases(kind)
-    elif kind in ("npy", "npz", "png", "exr"):
+    elif kind in ("npy", "npz", "png", "exr", "pfm"):
         yield from _picture_cases(kind)
     elif kind == "transforms":
         yield from _transforms_cases()
@@ -309,6 +311,10 @@ def _picture_cases(kind: str) -> Iterator[tuple[str, bytes]]:
             yield f"claims {width} x {height}", png(width, height, zlib.compress(b"\0" * 18))
         yield "no picture data", png(2, 2, b"")
         yield "broken deflate", png(2, 2, b"\xff" * 40)
+    elif kind == "pfm":
+        for key in ("width", "height", "scale"):
+            yield from ((f"{key} is {text!r}", pfm(**{key: text})) for text in ("", "0", "2**9", "99999999999", "nan"))
+        yield from ((f"value {value}", pfm(value=value)) for value in (np.nan, np.inf))
     elif kind == "exr":
         for window in ((0, 0, 2**31 - 1, 2**31 - 1), (5, 5, 0, 0), (-(2**31), 0, 2**31 - 1, 1), (0, 0, 3999, 1)):
             yield f"window {window}", exr(window=window)

@@ -1,4 +1,4 @@
-"""Pictures: PNG and JPEG (sRGB), EXR, .npy and .npz (linear). In memory they are linear f32, row 0 on top."""
+"""Pictures: PNG and JPEG (sRGB), EXR, PFM, .npy and .npz (linear). In memory they are linear f32, row 0 on top."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from tidr.errors import FileError
 from .arrays import read_arrays, write_arrays
 from .exr import read_exr, write_exr
 from .guard import DEFAULT, Limits, at, check_file, read_bytes
+from .pfm import read_pfm, write_pfm
 from .srgb import linear_to_srgb, srgb_to_linear
 from .write import write_bytes
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".exr", ".npy", ".npz")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".exr", ".pfm", ".npy", ".npz")
 PICTURE_NAMES = ("image", "rgba", "rgb")  # which array of an .npz is the picture
 
 __all__ = ["decode_image", "encode_png", "image_size", "linear_to_srgb", "read_image", "read_texture", "resize"]
@@ -42,6 +43,8 @@ def read_image(path: str | Path, limits: Limits = DEFAULT) -> np.ndarray:
         return decode_image(read_bytes(path, limits), str(path), limits)
     if path.suffix.lower() == ".exr":
         picture = read_exr(check_file(path, limits), limits)
+    elif path.suffix.lower() == ".pfm":
+        picture = read_pfm(path, limits)
     else:
         picture = _from_arrays(path, limits)
     return _checked(path, picture).astype(np.float32, copy=False)
@@ -58,8 +61,8 @@ def read_texture(path: str | Path, channels: int, limits: Limits = DEFAULT, data
 def write_image(path: str | Path, picture: np.ndarray) -> None:
     """Write a picture [H, W] or [H, W, 1, 3 or 4], linear with straight alpha; the suffix chooses the format.
 
-    PNG and JPEG are encoded to sRGB bytes, clipped to [0, 1] and rounded; JPEG has no alpha. EXR is written with colour
-    premultiplied, as its readers expect. The file appears whole or not at all.
+    PNG and JPEG are encoded to sRGB bytes, clipped to [0, 1] and rounded; JPEG and PFM have no alpha. EXR is
+    written with colour premultiplied, as its readers expect. The file appears whole or not at all.
     """
     path = Path(path)
     picture = np.asarray(picture)
@@ -73,6 +76,8 @@ def write_image(path: str | Path, picture: np.ndarray) -> None:
         write_bytes(path, _encode(picture, "JPEG", True, quality=95, subsampling=0))
     elif kind == ".exr":
         write_exr(path, picture)
+    elif kind == ".pfm":
+        write_pfm(path, picture)
     elif kind in (".npy", ".npz"):
         write_arrays(path, image=picture.astype(np.float32))
     else:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tidr import buffer
 from tidr.array import Array
 from tidr.errors import GradientError, SceneError
 from tidr.fitting.losses import mse
@@ -97,7 +98,10 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """How one problem went with one treatment; verdict is "solved", "known" (failed as the method must) or "failed"."""
+    """How one problem went with one treatment; verdict is "solved", "known" (failed as the method must) or "failed".
+
+    seconds: all of it, compilation too. device_mib: the most device memory that it held at a time.
+    """
 
     problem: str
     title: str
@@ -108,6 +112,7 @@ class Result:
     threshold: float
     measure: str
     seconds: float
+    device_mib: float
     note: str
 
     @property
@@ -141,6 +146,7 @@ def problems(names: Iterable[str] | None = None) -> list[Problem]:
 def solve(problem: Problem, treatment: str) -> Result:
     """Run one problem with one of its treatments (of edges: "none", "antialias" or "soft")."""
     began = time.perf_counter()
+    buffer.most_bytes(restart=True)
     task = problem.build()
     wanted = Parameters({str(number): parameter for number, parameter in enumerate(task.optimizer.parameters)})
     batches = list(_batches(task))
@@ -170,6 +176,7 @@ def solve(problem: Problem, treatment: str) -> Result:
         threshold=problem.threshold,
         measure=problem.measure,
         seconds=time.perf_counter() - began,
+        device_mib=buffer.most_bytes() / 2**20,
         note=note or ("" if solved else problem.known.get(treatment, "")),
     )
 
