@@ -111,6 +111,31 @@ def pixel_loss_adjoint(
 
 
 @ti.kernel
+def halves_adjoint(
+    halves: A2,  # [2 * rows, channels] two estimates of the image
+    target: A2,
+    mask: A2,
+    masked: ti.i32,
+    rows: ti.i32,
+    channels: ti.i32,
+    weight: A2,
+    seed: A2,
+    halves_grad: A2,
+):
+    """As `pixel_loss_adjoint` of MSE: each estimate's gradient is what the other's difference to the target says."""
+    for i in range(rows):
+        scale = 0.0
+        if weight[0, 0] > 0.0:
+            scale = seed[0, 0] / weight[0, 0]
+        if masked != 0:
+            scale *= mask[i, 0]
+        for c in range(channels):
+            for half in range(2):
+                one, other = half * rows + i, (1 - half) * rows + i
+                halves_grad[one, c] = halves_grad[one, c] + scale * (halves[other, c] - target[i, c])
+
+
+@ti.kernel
 def overlap_loss(
     image: A2,  # [views * pixels, 1]
     target: A2,

@@ -64,6 +64,11 @@ def backend(request) -> Backend:
     return start("cpu", 64) if request.param == "cpu-f64" else start("vulkan", 32)
 
 
+def on_backends(cases, on_vulkan) -> list[tuple]:
+    """Parameters ("backend", ...) of a test, for `indirect=["backend"]`: `cases` in 64 bits, `on_vulkan` on Vulkan."""
+    return [("cpu-f64", *case) for case in cases] + [("vulkan-f32", *case) for case in on_vulkan]
+
+
 LONG = ("path", "photon", "light_tracing", "transport", "volume", "implicit", "caustic", "radiance", "level_set")
 
 
@@ -75,14 +80,15 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take long come first, so that no worker begins one at the end. Within a file, tests of one backend run
-    together: a change of backend compiles anew."""
+    together: a change of backend compiles anew. Tests that compare two backends stand between those of each."""
 
-    def backend_of(item: pytest.Item) -> str:
+    def backends_of(item: pytest.Item) -> tuple[str, ...]:
         chosen = getattr(getattr(item, "callspec", None), "params", {}).get("backend", "")
-        names = (*getattr(item, "fixturenames", ()), *chosen.split("-"))  # "cpu-f64" is "f64", "vulkan-f32" is "vulkan"
-        return next((name for name in ("vulkan", "f64", "f32") if name in names), "")
+        known = {"cpu-f32": "f32", "cpu-f64": "f64", "vulkan-f32": "vulkan"}
+        names = (*getattr(item, "fixturenames", ()), known.get(chosen))
+        return tuple(name for name in ("f32", "f64", "vulkan") if name in names)
 
     order: dict[str, int] = {}
     for item in sorted(items, key=lambda item: not item.path.stem.startswith(tuple(f"test_{name}" for name in LONG))):
         order.setdefault(str(item.path), len(order))
-    items.sort(key=lambda item: (order[str(item.path)], backend_of(item)))
+    items.sort(key=lambda item: (order[str(item.path)], backends_of(item)))

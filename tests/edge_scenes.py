@@ -25,11 +25,11 @@ def cube(half=1.0) -> Mesh:
 
 
 def lit(radiance=0.0, emission=1.0, albedo=0.9) -> Scene:
-    """An empty scene under a constant sky, with a lamp's, a white and a black material."""
+    """An empty scene under a constant sky, with a lamp's, a white and a black material, which could be see-through."""
     scene = Scene(Film(8, 8))
     scene.add_material("glow", Material("lambert", albedo=0.0, emission=emission))
     scene.add_material("white", Material("lambert", albedo=albedo))
-    scene.add_material("black", Material("lambert", albedo=0.0))
+    scene.add_material("black", Material("lambert", albedo=0.0, opacity=1.0))
     scene.add_light("sky", EnvironmentLight(radiance))
     return scene
 
@@ -90,6 +90,7 @@ def card_in_fog() -> Scene:
     The camera above sees it, that beside only the light of the fog under it.
     """
     scene = shadow(0.0, 6.0)
+    scene.materials["black"] = Material("lambert", albedo=0.0)  # kernels without what lets light through
     scene.nodes.pop("wall")
     scene.nodes.pop("block")
     scene.add_node("card", Node(quad(half=0.4), ("black",), translation=(0.1, 0.7, 0.0)))

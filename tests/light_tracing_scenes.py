@@ -83,9 +83,10 @@ def sensors() -> list[Camera | IrradianceMeter]:
     ]
 
 
-def loss_of(scene: Scene, cameras, **settings):
-    """A function that draws the pictures and weighs all that is in them."""
+def loss_of(scene: Scene, cameras, weights=None, **settings):
+    """A function that draws the pictures and weighs all that is in them, at random if not told how."""
     made = {"particles": 1000, "max_depth": 6, "roulette_depth": 99, "aimed": 0.0, "independent_gradient": False}
     tracer = LightTracer(**(made | settings))
-    weights = np.random.default_rng(0).normal(size=(len(cameras), 12, 12, 3))
+    if weights is None:
+        weights = np.random.default_rng(0).normal(size=(len(cameras), 12, 12, 3))
     return lambda: weighted(tidr.render(scene, camera=cameras, renderer=tracer, width=12, height=12).rgb, weights)

@@ -91,7 +91,7 @@ def test_guarded_gives_130_on_ctrl_c():
 
 @pytest.mark.parametrize(
     ("number", "code", "write"),
-    [(signal.SIGINT, 130, write_toy), (signal.SIGTERM, 143, write_toy), (signal.SIGINT, 130, write_field_toy)],
+    [(signal.SIGINT, 130, write_toy), (signal.SIGTERM, 143, write_field_toy)],
 )
 def test_signals_save_and_exit(tmp_path, number, code, write):
     scene, run = write(tmp_path, steps=100000), tmp_path / "run"

@@ -199,7 +199,7 @@ def test_it_shines_on_nothing(f64, kind):
 
 
 @pytest.mark.parametrize("view", [{"fov_y_degrees": 80}, {"height_world": 2.0}], ids=["perspective", "orthographic"])
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_gradients_to_texels_rotation_and_camera(backend, seed, view):
     def problem():
         scene = empty(sky(seed, rotation=seed - 1.0), **view)
@@ -229,9 +229,7 @@ def test_gradients_to_what_stands_in_front(f64, kind):
     scene = scene_of(kind, sky(6), seed=6)
     weights = np.random.default_rng(6).normal(size=(SIZE, SIZE, 3))
     arrays = list(scene.parameters("sky.*", *MOVED[kind]).values())
-    directional_check(
-        lambda: weighted(tidr.render(scene, "front", RENDERERS[kind]).rgb, weights), arrays, f64, 6, directions=2
-    )
+    directional_check(lambda: weighted(tidr.render(scene, "front", RENDERERS[kind]).rgb, weights), arrays, f64, 6)
 
 
 def gradients(scene: tidr.Scene, renderer, paths) -> list[np.ndarray]:
@@ -240,20 +238,19 @@ def gradients(scene: tidr.Scene, renderer, paths) -> list[np.ndarray]:
     return tape_gradients(lambda: weighted(tidr.render(scene, "front", renderer).rgb, weights), arrays)
 
 
-def gradients_of_three() -> list[np.ndarray]:
+def gradients_of_two() -> list[np.ndarray]:
     found = gradients(scene_of("volume", sky(7), seed=7), RENDERERS["volume"], ("sky.*", "thing.*", "front.*"))
-    found += gradients(scene_of("raster soft", sky(7)), RENDERERS["raster soft"], ("sky.*",))
     return found + gradients(empty(sky(8, (64, 128))), "volume", ("sky.radiance",))
 
 
 @pytest.fixture
 def in_64_bits(f64) -> list[np.ndarray]:
-    return gradients_of_three()
+    return gradients_of_two()
 
 
 def test_gradients_on_vulkan_equal_those_in_64_bits(in_64_bits, vulkan):
     """Of a map so small that a GPU sums its gradient in private copies, too, and of one that takes atomics."""
-    for exact, single in zip(in_64_bits, gradients_of_three(), strict=True):
+    for exact, single in zip(in_64_bits, gradients_of_two(), strict=True):
         assert np.linalg.norm(exact) > 0
         assert np.linalg.norm(single - exact) <= 2e-2 * np.linalg.norm(exact)
 

@@ -274,7 +274,7 @@ def test_wrong_values_everywhere_are_refused_or_read(tmp_path):
     text = json.dumps(full())
     refused = 0
     for turn, path in enumerate(leaves(full())):
-        for value in WRONG[turn % 3 :: 3]:
+        for value in WRONG[turn % 6 :: 6]:
             body = json.loads(text)
             owner = body
             for key in path[:-1]:
@@ -286,7 +286,7 @@ def test_wrong_values_everywhere_are_refused_or_read(tmp_path):
                     tidr.load(save(tmp_path, body))
                 except TidrError:
                     refused += 1
-    assert refused > 200
+    assert refused > 100
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])

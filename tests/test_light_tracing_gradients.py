@@ -11,8 +11,10 @@ from tests.gradients import tape_gradients
 from tests.light_tracing_scenes import loss_of, moving, sensors
 from tests.photon_kernels import without_weights
 from tests.photon_stage import stage
+from tests.test_path_edges import same_mean
 from tidr.kernels.transport import bsdf
 from tidr.scene.camera import Camera
+from tidr.scene.material import Material
 from tidr.scene.meter import IrradianceMeter
 
 
@@ -77,6 +79,21 @@ def test_gradients_are_those_of_differences(same_choices):
     assert float(function()) != 0.0
     assert float((to_emission * emission.numpy()).sum()) == pytest.approx(float(function()), rel=1e-9)
     assert float(to_opacity.sum()) == pytest.approx(-float(function()) / 0.75, rel=1e-9)
+
+    found = {}  # a lamp with an opacity lights others as one of so much less emission
+    for opacity, emission in ((0.4, 5.0), (1.0, 2.0)):
+        scene = moving()
+        scene.materials["glow"] = Material("lambert", albedo=0.3, emission=emission, opacity=opacity)
+        losses = [
+            loss_of(scene, cameras, 1.0, max_depth=2, particles=1 << 13, seed=seed, independent_gradient=True)
+            for seed in range(8)
+        ]
+        found[opacity] = np.array([float(loss()) for loss in losses])
+        if opacity < 1.0:
+            there = [scene["glow"].sources["opacity"]]
+            slopes = np.array([tape_gradients(loss, there)[0].item() for loss in losses])
+    same_mean(found[0.4], found[1.0])
+    same_mean(slopes, found[1.0] / 0.4)
 
 
 def test_vulkan_has_the_same_gradients(f64):

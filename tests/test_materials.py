@@ -202,14 +202,13 @@ def test_emission_shines_in_the_dark_on_the_front_only(backend):
     np.testing.assert_allclose(painted[8, 8, 2], 0.5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("source", ["number", "texture", "vertex_colors"])
-def test_gradient_of_emission_equals_differences(backend, source):
+def emission_problem(source: str):
+    """A function that makes (function, arrays) of a square seen from its front or, with a side of -1, from behind."""
     rng = np.random.default_rng(1)
     texels, weights = rng.uniform(1, 2, (4, 4, 3)), rng.uniform(-1, 1, (16, 16, 3))
     name = "square.colors" if source == "vertex_colors" else "glow.emission"
 
     def seen(side: float):
-        """(function, arrays) of the square seen from its front or, with a negative side, from behind."""
         emission = {"number": (1.0, 2.0, 3.0), "texture": Texture(texels)}.get(source, source)
         scene = square(tidr.Material("phong", emission=emission), seen_from=4.0 * side)
         scene.add_light("sky", tidr.AmbientLight(0.3))
@@ -217,8 +216,19 @@ def test_gradient_of_emission_equals_differences(backend, source):
         arrays = [scene.parameters()[each] for each in (name, "glow.albedo", "glow.specular")]
         return lambda: weighted(tidr.render(scene, renderer="raster").rgb, weights), arrays
 
-    against_f64(("emission", source), lambda: seen(1.0), backend, 0)
+    return seen
+
+
+@pytest.mark.parametrize("source", ["number", "texture", "vertex_colors"])
+def test_gradient_of_emission_equals_differences(f64, source):
+    seen = emission_problem(source)
+    against_f64(("emission", source), lambda: seen(1.0), f64, 0)
     assert not tape_gradients(*seen(-1.0))[0].any()
+
+
+def test_gradient_of_emission_on_vulkan_is_that_in_64_bits(vulkan):
+    seen = emission_problem("texture")
+    against_f64(("emission", "texture"), lambda: seen(1.0), vulkan, 0)
 
 
 @pytest.mark.parametrize(

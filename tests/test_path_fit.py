@@ -19,7 +19,6 @@ from .path_scenes import open_box
 
 RENDERERS = {
     "path": {"type": "path", "samples": 2, "max_depth": 3},
-    "photons": {"type": "photons", "photons": 500, "passes": 1, "radius": 0.5, "max_depth": 4},
 }
 
 

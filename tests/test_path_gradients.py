@@ -84,6 +84,41 @@ def test_what_does_not_move_paths_has_exact_gradients(f64, light):
     check(scene, ["tiles.albedo", "ball.colors", LIGHTS[light]], PathTracer(**NO_ROULETTE), f64)
 
 
+def test_each_half_of_the_samples_has_its_residual_from_the_other(f64):
+    """The gradient of mse is that of the mean of (A - t)(B - t), for the halves' means A and B: no noise is squared."""
+    scene = lit_textured(np.random.default_rng(0), ("panel",))
+    target = np.random.default_rng(1).uniform(size=(10, 10, 3))
+    arrays = list(scene.parameters("tiles.albedo", "ball.colors").values())
+
+    def drawn(samples, **options):
+        return tidr.render(scene, renderer=PathTracer(**(NO_ROULETTE | {"samples": samples} | options))).rgb
+
+    whole, first = drawn(8).numpy(), drawn(4).numpy()
+    second = 2 * whole - first
+    weights = (second - first) / target.size, 2 * (first - target) / target.size
+    by_first = tape_gradients(lambda: weighted(drawn(4), weights[0]), arrays)
+    by_whole = tape_gradients(lambda: weighted(drawn(8), weights[1]), arrays)
+    found = tape_gradients(lambda: tidr.losses.mse(drawn(8, independent_gradient=True), target), arrays)
+    for one, a, b in zip(found, by_first, by_whole, strict=True):
+        np.testing.assert_allclose(one, a + b, rtol=1e-9, atol=1e-12 * np.abs(one).max())
+
+
+def test_losses_that_look_at_the_picture_follow_other_paths(f64):
+    """With mse beside it, too: their gradients add up."""
+    scene, target = lit_textured(np.random.default_rng(0), ("panel",)), np.full((10, 10, 3), 0.3)
+    arrays = list(scene.parameters("tiles.albedo").values())
+
+    def gradient(*losses):
+        with Tape() as tape:
+            rgb = tidr.render(scene, renderer=PathTracer(samples=4, max_depth=3)).rgb
+            for loss in losses:
+                tape.add(loss(rgb, target))
+        return arrays[0].grad_numpy()
+
+    mse, l1 = gradient(tidr.losses.mse), gradient(tidr.losses.l1)
+    np.testing.assert_allclose(gradient(tidr.losses.mse, tidr.losses.l1), mse + l1, rtol=1e-9)
+
+
 MATTER = {  # each costs a compilation; bsdf tests hold the others against differences
     "metallic_roughness": {"albedo": [0.3, 0.5, 0.7], "roughness": 0.5, "metallic": 0.3},
     "conductor": {"eta": [0.2, 0.9, 1.2], "k": [3.0, 2.4, 2.0], "specular": 0.9},
@@ -135,12 +170,15 @@ def test_a_disc_that_rises_dims_without_a_boundary_term(f32):
 
 
 def few_samples() -> dict[str, np.ndarray]:
-    """Gradients by their parameters' paths."""
-    scene = lit_textured(np.random.default_rng(3))
+    """Gradients of mse, from halves of the samples, by their parameters' paths."""
+    scene, target = lit_textured(np.random.default_rng(3)), np.random.default_rng(4).uniform(size=(10, 10, 3))
     patterns = ["tiles.albedo", "glow.*", "ball.*", "spot.*", "sky.*", "front.position", "panel.vertices"]
     parameters = scene.parameters(*patterns)
     settings = PathTracer(samples=2, max_depth=4, roulette_depth=2)
-    return dict(zip(parameters, tape_gradients(loss_of(scene, settings), list(parameters.values())), strict=True))
+    found = tape_gradients(
+        lambda: tidr.losses.mse(tidr.render(scene, renderer=settings), target), list(parameters.values())
+    )
+    return dict(zip(parameters, found, strict=True))
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Media in the path tracer: closed forms, quadratures, the marched medium, and gradients against all of them."""
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,71 +18,10 @@ from tidr.scene.volume import Volume
 
 from .chi_square import cell_counts, pearson_p, sidak, sphere_nodes
 from .gradients import tape_gradients, weighted
+from .media_scenes import BLACK, QUAD, agree, density, drawn, foggy, mean, narrow, repeated, slopes
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
-BLACK = (0.0, 0.0, 0.0)
-QUAD = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0.0]])
-
-
-def foggy(
-    densities, albedo: Any = BLACK, g: Any = 0.0, sky=BLACK, sun=BLACK, lamp=BLACK, lamp_at=(0.5, 1.9, 1.6),
-    panel=(1e-3, (0, 0, 90)), glow=BLACK, sun_way=(0, 0, -1), lower=(-1, -1, -0.5), upper=(1, 1, 0.5), **options,
-) -> tidr.Scene:  # fmt: skip
-    """A medium before the camera; all scenes have the same kinds of things in them, so that kernels compile once.
-
-    panel: half the side of a square that faces +z, and its middle; it shines by `glow`.
-    """
-    scene = tidr.Scene(tidr.Film(4, 4))
-    grid = np.asarray(densities, float)
-    grid = grid.reshape((1,) * (3 - grid.ndim) + grid.shape)
-    cloud = Volume(grid, albedo=albedo, g=g, lower=lower, upper=upper, **options)
-    scene.add_node("cloud", tidr.Node(cloud))
-    scene.add_material("grey", tidr.Material("lambert", albedo=(0.4, 0.5, 0.6), emission=glow))
-    scene.add_node(
-        "panel", tidr.Node(tidr.Mesh(panel[0] * QUAD + panel[1], [[0, 1, 2], [0, 2, 3]]), materials=("grey",))
-    )
-    scene.add_light("sky", tidr.EnvironmentLight(sky))
-    scene.add_light("sun", tidr.DirectionalLight(sun_way, sun))
-    scene.add_light("lamp", tidr.PointLight(lamp_at, lamp))
-    scene.add_camera("eye", narrow((0, 0, 50), 0.02))
-    return scene
-
-
-def narrow(at, fov_y_degrees: float, target=(0, 0, 0)) -> tidr.Camera:
-    return tidr.Camera.look_at(at, target, fov_y_degrees=fov_y_degrees, width=4, height=4)
-
-
-def density(scene: tidr.Scene, name: str = "cloud") -> Array:
-    return scene.parameters(f"{name}.density")[f"{name}.density"]
-
-
-def drawn(scene: tidr.Scene, settings, size: int = 4) -> Array:
-    return settings.render(scene, [scene.cameras["eye"]], size, size).rgb
-
-
-def mean(scene: tidr.Scene, weights: Any = 1 / 48, **settings) -> float:
-    return float((drawn(scene, PathTracer(**settings)).numpy() * weights).sum())
-
-
-def slopes(scene: tidr.Scene, arrays, weights: Any = 1 / 48, **settings) -> np.ndarray:
-    """All gradients of the weighted mean, in one row."""
-    found = tape_gradients(lambda: weighted(drawn(scene, PathTracer(**settings)), weights), arrays)
-    return np.concatenate([gradient.ravel() for gradient in found])
-
-
-def repeated(function, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and its standard error over independent seeds."""
-    found = np.array([function(seed) for seed in range(n)])
-    return found.mean(0), found.std(0, ddof=1) / n**0.5
-
-
-def agree(one, error, other, other_error: Any = 0.0, power: bool = True) -> None:
-    """|z| < 3.3; and if the first were a tenth larger, it would not be."""
-    total = np.hypot(error, other_error)
-    assert abs(one - other) < 3.3 * total, (one, other, total)
-    if power:
-        assert abs(1.1 * one - other) > 3.3 * total, ("too noisy to tell", one, other, total)
 
 
 @ti.kernel
@@ -129,9 +67,9 @@ def test_slab_lets_through_what_beer_and_lambert_say(f64, behind):
     """exp(-sigma L) and its derivative -L exp(-sigma L), at sigma L = 1."""
     light = {"sky": (1, 1, 1)} if behind == "sky" else {"glow": (1, 1, 1), "panel": (2, (0, 0, -3))}
     scene = foggy(1.0, **light)
-    value, error = repeated(lambda seed: mean(scene, samples=1000, seed=seed), 8)
+    value, error = repeated(lambda seed: mean(scene, samples=200, seed=seed), 8)
     agree(value, error, np.exp(-1))
-    found, error = repeated(lambda seed: slopes(scene, [density(scene)], samples=1000, seed=seed)[0], 8)
+    found, error = repeated(lambda seed: slopes(scene, [density(scene)], samples=200, seed=seed)[0], 8)
     agree(found, error, -0.367879)
 
 
@@ -149,7 +87,7 @@ def single(sigma: float, albedo: float, lamp: np.ndarray, power: float) -> float
 def test_single_scattering_is_the_quadrature(f64):
     lamp, sigma = np.array([0.0, 2.5, 0.3]), 0.9
     scene = foggy(sigma, albedo=(0.6,) * 3, lamp=(7, 7, 7), lamp_at=lamp)
-    settings = {"samples": 1000, "max_depth": 2}
+    settings = {"samples": 300, "max_depth": 2}
     agree(*repeated(lambda seed: mean(scene, seed=seed, **settings), 12), single(sigma, 0.6, lamp, 7.0))
     found, error = repeated(lambda seed: slopes(scene, [density(scene)], seed=seed, **settings)[0], 12)
     h = 1e-4
@@ -212,7 +150,7 @@ def test_scattered_once_it_is_the_marched_medium(f64):
     wanted = np.concatenate(
         [x.ravel() for x in tape_gradients(lambda: weighted(drawn(marched, march, size), 1 / (3 * size**2)), others)]
     )
-    settings = {"samples": 2000, "max_depth": 2}
+    settings = {"samples": 700, "max_depth": 2}
     value, error = repeated(lambda seed: mean(scene, seed=seed, **settings), 8)
     agree(value, error, drawn(marched, march, size).numpy().mean())
     found, error = repeated(lambda seed: slopes(scene, arrays, seed=seed, **settings), 16)
@@ -233,16 +171,19 @@ def test_gradients_of_many_scatterings_are_differences(f64):
     scene.add_light("lamp2", tidr.PointLight((0.3, 0.4, 3), (9, 9, 9)))
     scene.cameras["eye"] = narrow((0, 0, 5), 8)
     settings = {"max_depth": 12, "roulette_depth": 12}
-    for name, h, needs_power in (("density", 0.1, True), ("albedo", 0.02, True), ("g", 0.1, False)):
+    cases = (("density", 0.1, 200, 1500, True), ("albedo", 0.02, 50, 400, True), ("g", 0.1, 100, 500, False))
+    for name, h, few, many, needs_power in cases:
         array = scene.parameters(f"cloud.{name}")[f"cloud.{name}"]
         start = array.numpy()
-        found, error = repeated(lambda seed, a=array: slopes(scene, [a], samples=200, seed=seed, **settings).sum(), 12)
+        found, error = repeated(
+            lambda seed, a=array, few=few: slopes(scene, [a], samples=few, seed=seed, **settings).sum(), 12
+        )
 
-        def difference(seed, array=array, start=start, h=h):
+        def difference(seed, array=array, start=start, h=h, many=many):
             ends = []
             for side in (1, -1):
                 array.set(start + side * h)
-                ends.append(mean(scene, samples=1500, seed=seed, **settings))
+                ends.append(mean(scene, samples=many, seed=seed, **settings))
             array.set(start)
             return (ends[0] - ends[1]) / (2 * h)
 
@@ -285,7 +226,7 @@ def test_a_surface_in_the_shade_of_a_medium(f64):
     weights = np.concatenate([(b - a) / 2 * w for a, b in pairwise(knots)]) * 2 / 4
     shares = np.array([(weights * np.interp(places, np.arange(4) + 0.5, np.eye(4)[k])).sum() for k in range(4)])
     expected = np.mean([0.4, 0.5, 0.6]) / np.pi * 50 / 25 * np.exp(-shares @ layers)
-    settings = {"samples": 1000, "max_depth": 2}
+    settings = {"samples": 300, "max_depth": 2}
     agree(*repeated(lambda seed: mean(scene, seed=seed, **settings), 6), expected)
     found, error = repeated(lambda seed: slopes(scene, [density(scene)], seed=seed, **settings), 10)
     for k in range(4):
@@ -301,11 +242,21 @@ def test_nothing_learns_what_it_could_be(f64):
     agree(found.sum(), np.linalg.norm(error), 0.6 * (12 / (4 * np.pi) + 0.5) - 0.5)
 
 
-def test_activations(f64):
-    """Two media with activations, one in the other: optical depths add up, with slopes of their own."""
-    scene = foggy(0.3, sky=(1, 1, 1), density_activation="softplus", density_shift=-0.5)
+def layered(densities, **options) -> tuple[tidr.Scene, Volume]:
+    """A medium with an activation, one with another in it, and two black sheets in them that let all light through."""
+    scene = foggy(densities, density_activation="softplus", density_shift=-0.5, **options)
     bump = Volume(np.full((1, 1, 1), 0.6), albedo=BLACK, density_activation="relu", upper=(1, 1, 0))
     scene.add_node("bump", tidr.Node(bump))
+    for name, height in (("near", 0.1), ("far", 0.4)):
+        scene.add_material(f"{name} sheet", tidr.Material("lambert", albedo=0.0, opacity=0.0))
+        mesh = tidr.Mesh(4 * QUAD + (0, 0, height), [[0, 1, 2], [0, 2, 3]])
+        scene.add_node(name, tidr.Node(mesh, materials=(f"{name} sheet",)))
+    return scene, bump
+
+
+def test_activations(f64):
+    """Two media with activations, one in the other: optical depths add up, with slopes of their own."""
+    scene, bump = layered(0.3, sky=(1, 1, 1))
     expected = np.exp(-np.log1p(np.exp(-0.2)) - 0.6)
     agree(*repeated(lambda seed: mean(scene, samples=500, seed=seed), 8), expected)
     arrays = [density(scene), bump.density]
@@ -314,6 +265,24 @@ def test_activations(f64):
     agree(found[1], error[1], -expected)
     bump.density.set([[[-0.6]]])
     assert slopes(scene, [bump.density], samples=8) == 0
+
+
+def test_a_bulb_behind_two_sheets_in_media_is_dimmed_by_both(f64):
+    """As without media: test_path_see_through.py."""
+    densities = np.random.default_rng(1).uniform(-1, 0.5, (3, 3, 3))
+    scene, _ = layered(densities, lamp=(3, 3, 3), lamp_at=(0, 0, 1), panel=(4, (0, 0, -1)))
+    scene.cameras["eye"] = narrow((1.2, 0, -0.4), 20, (0, 0, -1))
+    options = {"samples": 4, "max_depth": 2, "independent_gradient": False}
+    plain = mean(scene, **options)
+    opacities = [scene.materials[f"{name} sheet"].sources["opacity"] for name in ("near", "far")]
+    for array, opacity in zip(opacities, (0.4, 0.3), strict=True):
+        array.set(opacity)
+    dimmed = mean(scene, **options)
+    assert dimmed == pytest.approx(0.6 * 0.7 * plain, rel=1e-9)
+    near, far = slopes(scene, opacities, **options)
+    assert 0.6 * near + 0.7 * far == pytest.approx(-2 * dimmed, rel=1e-9)
+    for gradient, left in ((near, 0.6), (far, 0.7)):
+        assert gradient == pytest.approx(-dimmed / left, rel=0.4)  # one of the two by chance, for both
 
 
 @pytest.mark.row(44)

@@ -8,20 +8,26 @@ import numpy as np
 import pytest
 
 import tidr
-from tidr.renderers.light_tracing import LightTracer
 from tidr.renderers.path import PathTracer
-from tidr.renderers.photons import PhotonMapper
 from tidr.scene.camera import Camera
 from tidr.scene.graph import Film, Node, Scene
 from tidr.scene.light import PointLight
 from tidr.scene.material import Material
 from tidr.scene.mesh import Mesh
 from tidr.scene.texture import Texture
-from tidr.scene.volume import Volume
 
 from .gradients import directional_check, tape_gradients, weighted
 from .path_scenes import quad
 from .test_path_edges import QUARTERS, differences, same_mean, slopes_of_each
+
+
+def with_all_kinds(scene: Scene) -> None:
+    """What makes the path tracer's kernels those of the other scenes: a speck of all sources, a bulb that is out."""
+    texture = Texture(np.full((2, 2, 3), 0.5)), Texture(np.full((2, 2, 1), 0.5))
+    scene.add_material("any", Material("lambert", albedo=texture[0], opacity=texture[1], emission=0.0))
+    speck = Mesh(1e-4 * np.eye(3) - (0, 90, 0), [[0, 1, 2]], uvs=np.eye(3)[:, :2], shading="flat")
+    scene.add_node("speck", Node(speck, ("any",)))
+    scene.add_light("out", PointLight((0, 80, 0), 0.0))
 
 
 def sheet_before_wall(opacity: np.ndarray, half: float) -> Scene:
@@ -40,6 +46,7 @@ def sheet_before_wall(opacity: np.ndarray, half: float) -> Scene:
         )
         let_through = {"opacity": Texture(opacity[..., None])} if name == "sheet" else {}
         scene.add_material(f"{name} paint", Material("lambert", albedo=pattern[name], **let_through))
+    with_all_kinds(scene)
     scene.add_light("inner", PointLight((0.5, 0.3, 0.5), (3.0, 2.0, 1.0)))
     scene.add_light("outer", PointLight((-0.4, 0.2, 2.5), (4.0, 5.0, 6.0)))
     scene.add_camera("front", Camera.look_at((0.2, 0.1, 3), (0, 0, 0), fov_y_degrees=40, width=8, height=8))
@@ -59,17 +66,15 @@ def test_what_the_camera_sees_through_a_sheet_moves_along_its_rays(f64):
     directional_check(loss, list(wanted.values()), f64)
 
 
-@pytest.mark.parametrize("air", ["clear", "hazy"])
-def test_a_bulb_behind_two_sheets_is_dimmed_by_both(f64, air):
-    """A share of (1 - .4)(1 - .3); the derivatives by the opacities, each times its own share, sum up to -2 of it."""
+def test_a_bulb_behind_two_sheets_is_dimmed_by_both(f64):
+    """A share of (1 - .4)(1 - .3); the derivatives by the opacities, each times its own share, sum up to -2 of it. With
+    a medium around them: test_path_media.py."""
     scene = Scene(Film(8, 8))
     scene.add_material("white", Material("lambert", albedo=0.8))
     scene.add_node("floor", Node(quad((0, 0, 0), 4, axis=1, sign=1.0), ("white",)))
+    with_all_kinds(scene)
     scene.add_light("bulb", PointLight((0, 2, 0), (3, 3, 3)))
     scene.add_camera("eye", Camera.look_at((0, 0.5, 1.2), (0, 0, 0), fov_y_degrees=20, width=8, height=8))
-    if air == "hazy":
-        haze = np.random.default_rng(1).uniform(0.1, 0.5, (3, 3, 3))
-        scene.add_node("haze", Node(Volume(haze, albedo=(0, 0, 0), lower=(-1, 0.1, -1), upper=(1, 1.7, 1))))
     options = {"samples": 4, "max_depth": 2, "independent_gradient": False}
     plain = float(seen(scene, **options))
     for name, height, opacity in (("near", 1.0, 0.4), ("far", 1.3, 0.3)):
@@ -84,14 +89,10 @@ def test_a_bulb_behind_two_sheets_is_dimmed_by_both(f64, air):
         assert np.isclose(gradient, -dimmed / left, rtol=0.3)  # one of the two by chance, for both
 
 
-@pytest.mark.parametrize("kind", ["path", "photons", "light_tracing"])
-def test_a_lamp_lights_others_by_as_much_as_it_is_there(f32, kind):
-    """With an opacity a, as one of a times the emission; the derivative by a is the light on others divided by a."""
-    renderer = {
-        "path": functools.partial(PathTracer, samples=64, max_depth=2),
-        "photons": functools.partial(PhotonMapper, photons=200, passes=8, max_depth=2),
-        "light_tracing": functools.partial(LightTracer, particles=1 << 14, max_depth=2),
-    }[kind]
+def test_a_lamp_lights_others_by_as_much_as_it_is_there(f64):
+    """With an opacity a, as one of a times the emission; the derivative by a is the light on others divided by a. By
+    photons: test_photon_media.py, by light tracing: test_light_tracing_gradients.py."""
+    renderer = functools.partial(PathTracer, samples=64, max_depth=2)
     pictures = {}
     for opacity, emission in ((0.4, 5.0), (1.0, 2.0)):
         scene = Scene(Film(8, 8))
@@ -99,6 +100,7 @@ def test_a_lamp_lights_others_by_as_much_as_it_is_there(f32, kind):
         scene.add_material("glow", Material("lambert", albedo=0.0, emission=(emission,) * 3, opacity=opacity))
         scene.add_node("floor", Node(quad((0, 0, 0), 4, axis=1, sign=1.0), ("white",)))
         scene.add_node("lamp", Node(quad((0, 1.5, 0), 0.4, axis=1, sign=-1.0), ("glow",)))
+        with_all_kinds(scene)
         camera = Camera.look_at((0, 0.8, 1.2), (0, 0, 0), fov_y_degrees=20, width=8, height=8)
 
         def loss(seed, scene=scene, camera=camera):
@@ -117,8 +119,9 @@ def test_patterns_and_what_they_let_through_move_as_differences_say(f64):
     """With a sheet whose opacity varies, light goes through it to the camera and between the walls."""
     scene = sheet_before_wall(np.random.default_rng(6).uniform(0.1, 0.9, (8, 8)), 40.0)
     arrays = [scene[name].translation for name in ("sheet", "wall", "back")] + [scene["front"].position]
-    ways = [(0.6, 0.7, -0.4), (0.6, 0.7, -0.4), (0.9, -0.4, 0.6), (0.6, 0.7, -0.4)]
+    way, other = (0.6, 0.7, -0.4), (0.9, -0.4, 0.6)
+    ways, enough = [way, way, other, way], (1536, 1024, 512, 2048)
     slopes = slopes_of_each(functools.partial(seen, scene, samples=1024, max_depth=3), arrays, ways)
-    for found, array, way in zip(slopes, arrays, ways, strict=True):
-        expected = differences(functools.partial(seen, scene, samples=2048, max_depth=3), array, way, 0.02)
+    for found, array, along, samples in zip(slopes, arrays, ways, enough, strict=True):
+        expected = differences(functools.partial(seen, scene, samples=samples, max_depth=3), array, along, 0.02)
         same_mean(found, expected)

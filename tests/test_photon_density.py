@@ -62,7 +62,7 @@ def test_equals_going_through_all_photons(name, backend):
 
 @pytest.mark.row(50)
 @pytest.mark.parametrize("name", PROFILES)
-def test_kernels_hold_their_formulas_and_integrate_to_one(name, backend):
+def test_kernels_hold_their_formulas_and_integrate_to_one(name, f64):
     """One photon is asked from many distances: K_r(d), whose integral over the disc, and over the sphere, is 1."""
     radius, steps = 0.7, 4000
     distances = (np.arange(steps) + 0.5) / steps * radius

@@ -12,10 +12,10 @@ from tidr.renderers.path import PathTracer
 from tidr.renderers.photons import PhotonMapper
 
 from .gradients import directional_check, tape_gradients, weighted
+from .media_scenes import QUAD, agree, drawn, foggy, narrow, repeated
 from .nan_values import is_refused
 from .photon_stage import blocks
 from .reference.photons import henyey_greenstein
-from .test_path_media import agree, drawn, foggy, narrow, repeated
 
 CELLS = np.random.default_rng(0).uniform(0.3, 2.0, (2, 3, 2))
 ALBEDOS = np.random.default_rng(1).uniform(0.3, 0.9, (2, 3, 2, 3))
@@ -195,6 +195,26 @@ def test_the_gradient_to_opacity_is_that_of_the_share_let_through(f64):
     assert (picture(scene, 8, **settings) * weights[0]).sum() / seen == pytest.approx(0.8 / 0.4, rel=0.06)
 
 
+@pytest.mark.row(54)
+def test_a_lamp_lights_others_by_as_much_as_it_is_there(f64):
+    """With an opacity a, as one of a times the emission; the derivative by a is the light on others divided by a."""
+    weights, settings = np.full((1, 8, 8, 3), 1 / 192), {"photons": 2000, "passes": 4, "radius": 0.2, "max_depth": 2}
+    found = {}
+    for opacity, emission in ((0.4, 5.0), (1.0, 2.0)):
+        scene = misty(0.0)
+        scene.add_material("glow", tidr.Material("lambert", albedo=0.0, emission=emission, opacity=opacity))
+        lamp = tidr.Mesh(0.4 * QUAD + (1.8, 0, 0.2), [[0, 2, 1], [0, 3, 2]], shading="flat")  # beside what is seen
+        scene.add_node("tile", tidr.Node(lamp, materials=("glow",)))
+        found[opacity] = repeated(lambda seed, s=scene: (picture(s, 8, seed=seed, **settings) * weights[0]).sum(), 8)
+        if opacity < 1:
+            slopes = repeated(
+                lambda seed, s=scene: changes(s, ["glow.opacity"], PhotonMapper(seed=seed, **settings), weights)[0], 8
+            )
+    (light, error) = found[1.0]
+    agree(*found[0.4], light, error)
+    agree(*slopes, light / 0.4, error / 0.4)
+
+
 # ------------------------------------------------------------------------------------------------- memory, bad scenes
 
 
@@ -229,7 +249,8 @@ def test_what_it_cannot_do_with_media_it_says(f64):
 
 def image_and_gradients() -> list[np.ndarray]:
     """Of the same random numbers in every precision."""
-    names = ("cloud.density", "cloud.albedo", "cloud.g", "lamp.intensity", "grey.albedo", "gauze.opacity")
+    names = ("cloud.density", "cloud.albedo", "cloud.g", "lamp.intensity", "grey.albedo", "gauze.opacity",
+             "lamp.position", "panel.vertices", "eye.position")  # fmt: skip
     scene, weights = lively(), np.random.default_rng(1).uniform(0.5, 1, (1, 8, 8, 3))
     settings = {"photons": 1000, "passes": 1, "radius": 0.3, "max_depth": 6, "independent_gradient": False}
     return [picture(scene, 8, **settings), *changes(scene, names, PhotonMapper(**settings), weights)]

@@ -12,9 +12,10 @@ from tidr.renderers.rays import Rays
 from tidr.renderers.transport_sensor import FILTERS, Sensors, film_filter
 from tidr.scene.camera import Camera
 
-from .gradients import directional_check, tape_gradients, weighted
+from .gradients import tape_gradients, weighted
 from .sensors import SIZE, Seen, Traced, camera, densities, filtered, places, sequence
 from .test_rays import total
+from .voxel_scenes import against_f64
 
 VARIANCES = [("box", 1 / 12), ("tent", 1 / 6), ("gaussian", 0.25 * (1 - 8 / (np.e**8 - 1)))]
 
@@ -74,14 +75,16 @@ def test_a_closed_aperture_is_a_pinhole(f64):
 @pytest.mark.row(154, 156)
 @pytest.mark.parametrize("kind", ["perspective", "orthographic", "lens", "radiance_meter"])
 def test_gradients_of_rays_reach_every_parameter(backend, kind):
-    cameras = [camera(kind), camera("perspective"), camera(kind)]
-    where = places(3, 4, seed=2)
+    def problem():
+        cameras, where = [camera(kind), camera("perspective"), camera(kind)], places(3, 4, seed=2)
 
-    def function() -> Loss:
-        rays = Traced(cameras, where)
-        return total([rays.origins, rays.directions, rays.cosines], 3)
+        def function() -> Loss:
+            rays = Traced(cameras, where)
+            return total([rays.origins, rays.directions, rays.cosines], 3)
 
-    directional_check(function, list(cameras[0].parameters().values()), backend)
+        return function, list(cameras[0].parameters().values())
+
+    against_f64(("rays", kind), problem, backend, 0)
 
 
 @pytest.mark.parametrize("kind", ["perspective", "orthographic", "lens"])
@@ -99,13 +102,12 @@ def test_what_is_seen_at_a_film_point_lies_on_its_ray(backend, kind):
 
 @pytest.mark.parametrize("kind", ["perspective", "orthographic", "lens"])
 def test_gradients_of_where_a_point_is_seen(backend, kind):
-    cameras, rng = [camera(kind)], np.random.default_rng(4)
-    where, points = places(1, 6, seed=5), tidr.Parameter(rng.uniform(-0.5, 0.5, (6, 3)))
+    def problem():
+        cameras, rng = [camera(kind)], np.random.default_rng(4)
+        where, points = places(1, 6, seed=5), tidr.Parameter(rng.uniform(-0.5, 0.5, (6, 3)))
+        return lambda: total([Seen(cameras, where, points).film], 6), [points, *cameras[0].parameters().values()]
 
-    def function() -> Loss:
-        return total([Seen(cameras, where, points).film], 6)
-
-    directional_check(function, [points, *cameras[0].parameters().values()], backend)
+    against_f64(("seen", kind), problem, backend, 0)
 
 
 def test_points_behind_and_meters_are_not_seen_and_have_no_gradient(f64):

@@ -75,14 +75,14 @@ def sent(scene: tidr.Scene, seed: int, n: int = 66):
 
 @pytest.mark.row(143)
 @pytest.mark.row(144)
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_samples_have_exact_gradients(f64, seed):
     scene = everything(seed)
     loss, x = received(scene, seed)
     directional_check(loss, [*directed(scene), x], f64, seed)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_photons_have_exact_gradients(f64, seed):
     scene = everything(seed)
     directional_check(sent(scene, seed), directed(scene), f64, seed)
@@ -90,7 +90,7 @@ def test_photons_have_exact_gradients(f64, seed):
 
 @pytest.mark.row(145)
 @pytest.mark.row(146)
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_radiance_from_far_away_has_exact_gradients(f64, seed):
     scene, rng = everything(seed), np.random.default_rng(seed)
     ways = [light.direction.numpy() for name, light in scene.lights.items() if "sun" in name]

@@ -12,6 +12,7 @@ from tidr.renderers.path import PathTracer
 from tidr.renderers.photons import PhotonMapper
 from tidr.scene.camera import Camera
 from tidr.scene.graph import Node, Scene
+from tidr.scene.light import PointLight
 from tidr.scene.material import Material
 from tidr.scene.mesh import Mesh
 
@@ -35,7 +36,8 @@ def material(given: tuple, emission) -> Material:
 
 
 def scene_of(stage: Stage) -> Scene:
-    """The stage, and a speck that is said to be of glass and mirror, so that kernels are compiled once."""
+    """The stage, a bulb that is out, and a speck that is said to be of glass and mirror: kernels are compiled once, and
+    are those of `photon_stage`."""
     scene = Scene()
     for name, shape in stage.shapes.items():
         scene.add_material(f"{name} surface", material(stage.materials[shape.material], shape.emission))
@@ -44,6 +46,7 @@ def scene_of(stage: Stage) -> Scene:
         scene.add_material(name, material(given, None))
     speck = Mesh(1e-4 * np.eye(3), [[0, 1, 2]], shading="flat")
     scene.add_node("speck", Node(speck, ("grey", "glass", "metal")))
+    scene.add_light("bulb", PointLight((0, 1, 0), 0.0))
     return scene
 
 

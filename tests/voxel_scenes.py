@@ -73,8 +73,7 @@ def against_f64(key: tuple, problem, backend, seed: int) -> None:
     """
     if backend.precision == 64:
         function, arrays = problem()
-        directional_check(function, arrays, backend, seed)
-        known[key] = tape_gradients(function, arrays)
+        known[key] = directional_check(function, arrays, backend, seed)
         return
     if key not in known:
         start("cpu", 64)

@@ -33,6 +33,7 @@ class Array:
         self.grad: Any = self._buffers[1].ndarray if needs_grad else None
         self.version = 0
         self._host: tuple[int, np.ndarray] | None = None
+        self.halves: Array | None = None  # [2, *shape] two estimates of independent noise whose mean this is
 
     @classmethod
     def of(cls, array: np.ndarray, needs_grad: bool = True) -> Array:
@@ -80,6 +81,14 @@ class Array:
     def zero_grad(self) -> None:
         if self.grad is not None:
             self.grad.fill(0.0)
+
+    def exchange(self, other: Array) -> None:
+        """Trade memory, value and gradient, with an array of as many rows and channels; nothing is copied."""
+        self._buffers, other._buffers = other._buffers, self._buffers
+        self.value, other.value = other.value, self.value
+        self.grad, other.grad = other.grad, self.grad
+        self.touch()
+        other.touch()
 
     def touch(self) -> None:
         """Say that a kernel wrote the value, so that whatever is cached from it is made again."""

@@ -146,7 +146,7 @@ def arrive(
             o = ti.Vector([rays[index, 0], rays[index, 1], rays[index, 2]])
             d = ti.Vector([rays[index, 3], rays[index, 4], rays[index, 5]])
             key = rng.mix(ti.cast(wholes[index, RAY_KEY], ti.u32), 0)
-            light, met = follow(mask, light_kinds, t, o, d, key, wholes[index, RAY_DEPTH], roulette_depth, 0)
+            light, met = follow(mask, light_kinds, t, o, d, key, wholes[index, RAY_DEPTH], roulette_depth, 0, None, 0)
             light += (1.0 - met) * ti.Vector([red, green, blue])
         for c in ti.static(range(3)):
             out[index, c] = light[c]

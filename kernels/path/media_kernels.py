@@ -44,7 +44,7 @@ def scatter_again(
             light, _met = walk(
                 mask, light_kinds, t, three(picks, row, column + X), three(picks, row, column + WAY), key,
                 ti.cast(picks[row, column + VERTICES], ti.i32), ti.cast(picks[row, column + WHICH], ti.i32), max_depth,
-                roulette_depth, 0,
+                roulette_depth, 0, None, 0,
             )  # fmt: skip
             light -= three(picks, row, column + USUAL)
             picks[row, column + SUM] *= three(picks, row, column + SHARE).dot(light)

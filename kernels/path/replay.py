@@ -13,6 +13,7 @@ from .. import bvh, rng
 from ..transport import lights, materials, medium, shading_normal, surface
 from ..transport.mesh_adjoint import scatter_corners
 from ..transport.slots import PARAMS, PHASE
+from .hits import given, kept
 from .medium_adjoint import USUAL, consider, deposit, pass_through
 from .state import (
     ALIVE,
@@ -132,7 +133,8 @@ def dimmed(mask: ti.template(), light_kinds: ti.template(), t: ti.template(), lo
 
 @ti.func
 def rays(
-    mask: ti.template(), t: ti.template(), key, base, looking, asking, near, way, far, going, d, s: ti.template()
+    mask: ti.template(), t: ti.template(), key, base, looking, asking, near, way, far, going, d, s: ti.template(),
+    paths: ti.template(), row, number,
 ):  # fmt: skip
     """To the light, which surfaces hide if `asking`, and where the path goes next: (1 if the light is seen,
     transmittance, triangle, distance, u, v, and for media three of each: which, where, lengths). The same code follows
@@ -145,7 +147,11 @@ def rays(
             wanted, start_at, to, reach = going, read(s, ORIGIN), d, FAR
         if wanted == 1:
             length = ti.select(ray == 1 or asking == 1, reach, 0.0)
-            triangle_met, distance_met, u_met, v_met = bvh.meet(start_at, to, length, ray == 0, t.nodes, t.leaves)
+            known, triangle_met, distance_met, u_met, v_met = 0, -1, 0.0, 0.0, 0.0
+            if ti.static(given(paths)):
+                known, triangle_met, distance_met, u_met, v_met = kept(paths, row, number, 1 - ray)
+            if known == 0:
+                triangle_met, distance_met, u_met, v_met = bvh.meet(start_at, to, length, ray == 0, t.nodes, t.leaves)
             if ti.static(mask >> PHASE & 1):
                 if ray == 1 or triangle_met < 0:
                     through, found, stop, seen_in, seen, seen_length = pass_through(
@@ -291,6 +297,7 @@ def arrived_adjoint(
 def step(
     mask: ti.template(), light_kinds: ti.template(), wants: ti.template(), atomic: ti.template(), t: ti.template(),
     parts: ti.template(), copy, key, max_depth, roulette_depth, g, s: ti.template(), k: ti.template(),
+    paths: ti.template(), path,
 ):  # fmt: skip
     """From one vertex to the next: adds to `parts` what the gradient g [3] of the path's light says of this vertex."""
     zero, d, triangle, measure = ti.Vector([0.0, 0.0, 0.0]), read(s, WAY), k[TRIANGLE], g.dot(read(s, REST))
@@ -317,7 +324,7 @@ def step(
         mask, light_kinds, t, looking, entry, near, way, far, rng.mix(key, base + PICKING)
     )
     free, clear, following, distance, next_u, next_v, which, where, lengths = rays(
-        mask, t, key, base, looking, asking, near, way, far, going, toward, s
+        mask, t, key, base, looking, asking, near, way, far, going, toward, s, paths, path, k[DEPTH] + k[PASSED]
     )
     free = ti.select(asking == looking, free, ti.cast(dim > 0.0, ti.i32))
     looking, light_share, lit = looking * free, light_share * clear * dim, 0.0

@@ -33,6 +33,13 @@ def brought(paths: ti.template(), index, weight):
 
 
 @ti.func
+def wanted(grad: ti.template(), estimates, spot, sample, samples):
+    """The gradient of one sample, of a picture, or of the one of two estimates that the sample is in."""
+    half = sample * estimates // samples
+    return load3(grad, half * (grad.shape[0] // estimates) + spot) * estimates / samples
+
+
+@ti.func
 def keep_slope(wants: ti.template(), paths: ti.template(), index, to_origin, to_direction):
     """For `wants` with SLOPES: the gradient of a path's first ray, behind what the path brings (columns 4 to 9)."""
     if ti.static(wants & SLOPES):
@@ -66,12 +73,13 @@ def replay(
     height: ti.i32, seed: ti.i32, max_depth: ti.i32, roulette_depth: ti.i32, table: A2, nodes: A1, leaves: A1I,
     faces: A2, positions: A2, normals: A2, uvs: A2, colors: A2, kinds: A2, slots: A2, values: A2, entries: A2,
     light_values: A2, cdf: A1, texels: A2, alias: A1, media: A2, media_places: A2, media_values: A2, paths: A2,
-    grad: A2, to_values: A1, to_light_values: A1, to_texels: A1, to_positions: A1, to_normals: A1, to_uvs: A1,
-    to_colors: A1, to_media: A1, to_table: A1, picks: A2,
+    estimates: ti.i32, grad: A2, to_values: A1, to_light_values: A1, to_texels: A1, to_positions: A1, to_normals: A1,
+    to_uvs: A1, to_colors: A1, to_media: A1, to_table: A1, picks: A2,
 ):  # fmt: skip
     """For a CPU: adds to copy c of the accumulators what the paths of chunk c say; see `trace` for the rest.
 
-    paths [places * samples, 4]: what `trace` found. grad [.., 3]: of the picture. picks [places * samples, PICK]: what
+    paths [places * samples, 4 or more]: what `trace` found. grad [estimates * .., 3]: of the picture, or of two
+    estimates of it from a half of the samples each. picks [places * samples, PICK]: what
     each path picked, where a medium's gradient is wanted.
     """
     task = ti.static(TASK if block == 1 else 1)
@@ -91,8 +99,8 @@ def replay(
         )
         for local in range(copy * places // chunks, (copy + 1) * places // chunks):
             spot = first + local
-            g = load3(grad, spot) / samples
             for sample in range(samples):
+                g = wanted(grad, estimates, spot, sample, samples)
                 key, mirrored = sample_key(sensors, seed, spot, sample)
                 origin, direction, weight = start(sensors, film, table, spot, width, height, key, mirrored)
                 light = brought(paths, local * samples + sample, weight)
@@ -105,7 +113,7 @@ def replay(
                 while k[ALIVE] == 1:
                     step(
                         mask, light_kinds, wants, False, t, parts, copy, key, max_depth, roulette_depth, weight * g,
-                        s, k,
+                        s, k, paths, local * samples + sample,
                     )  # fmt: skip
                 for c in ti.static(range(reals_of(mask) - REALS)):
                     picks[local * samples + sample, c] = s[REALS + c]
@@ -149,7 +157,7 @@ def advance(
     first: ti.i32, rows: ti.i32, samples: ti.i32, width: ti.i32, height: ti.i32, seed: ti.i32, max_depth: ti.i32,
     roulette_depth: ti.i32, table: A2, nodes: A1, leaves: A1I, faces: A2, positions: A2, normals: A2, uvs: A2,
     colors: A2, kinds: A2, slots: A2, values: A2, entries: A2, light_values: A2, cdf: A1, texels: A2, alias: A1,
-    media: A2, media_places: A2, media_values: A2, reals: A2, wholes: A2I, grad: A2, to_values: A1,
+    media: A2, media_places: A2, media_values: A2, reals: A2, wholes: A2I, estimates: ti.i32, grad: A2, to_values: A1,
     to_light_values: A1, to_texels: A1, to_positions: A1, to_normals: A1, to_uvs: A1, to_colors: A1, to_media: A1,
 ) -> ti.i32:  # fmt: skip
     """One step of every path; returns how many go on."""
@@ -173,7 +181,7 @@ def advance(
             fetch(mask, reals, wholes, index, s, k)
             step(
                 mask, light_kinds, wants, True, t, parts, 0, key, max_depth, roulette_depth,
-                weight / samples * load3(grad, spot), s, k,
+                weight * wanted(grad, estimates, spot, index - local * samples, samples), s, k, None, 0,
             )  # fmt: skip
             put_aside(mask, reals, wholes, index, s, k)
             going += k[ALIVE]
@@ -185,7 +193,8 @@ def end(
     sensors: ti.template(), film: ti.template(), wants: ti.template(), copies: ti.i32, first: ti.i32, rows: ti.i32,
     samples: ti.i32, width: ti.i32, height: ti.i32, seed: ti.i32, table: A2, nodes: A1, leaves: A1I, faces: A2,
     positions: A2, normals: A2, uvs: A2, colors: A2, kinds: A2, slots: A2, values: A2, entries: A2, light_values: A2,
-    cdf: A1, texels: A2, alias: A1, paths: A2, reals: A2, wholes: A2I, grad: A2, to_positions: A1, to_table: A1,
+    cdf: A1, texels: A2, alias: A1, paths: A2, reals: A2, wholes: A2I, estimates: ti.i32, grad: A2,
+    to_positions: A1, to_table: A1,
 ):  # fmt: skip
     """From every path's first hit to the mesh and to the sensor."""
     for index in range(rows):
@@ -206,7 +215,8 @@ def end(
         to_origin, to_direction = first_hit_adjoint(wants, True, t, parts, 0, origin, direction, s, k)
         keep_slope(wants, paths, index, to_origin, to_direction)
         if ti.static(wants & SENSOR):
-            to_weight = load3(grad, spot).dot(brought(paths, index, weight)) / samples
+            g = wanted(grad, estimates, spot, index - local * samples, samples)
+            to_weight = g.dot(brought(paths, index, weight))
             camera_adjoint(
                 sensors, film, table, to_table, copies, index, spot, width, height, key, mirrored, to_origin,
                 to_direction, to_weight, True,

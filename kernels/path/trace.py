@@ -11,6 +11,7 @@ from ..transport import lights, materials, medium, sensor, surface
 from ..transport.lamp import shining
 from ..transport.slots import PARAMS, PHASE
 from ..transport.tables import Tables
+from .hits import given, keep
 from .vertex import (
     DIMENSIONS,
     FAR,
@@ -74,10 +75,11 @@ def start(sensors: ti.template(), film: ti.template(), table: ti.template(), pla
 @ti.func
 def follow(
     mask: ti.template(), light_kinds: ti.template(), t: ti.template(), origin, direction, key, max_depth,
-    roulette_depth, mirrored,
+    roulette_depth, mirrored, paths: ti.template(), index,
 ):  # fmt: skip
-    """(radiance [3] that arrives along the path, 1 if the ray met anything)."""
-    return walk(mask, light_kinds, t, origin, direction, key, 0, -1, max_depth, roulette_depth, mirrored)
+    """(radiance [3] that arrives along the path, 1 if the ray met anything); what its rays meet is kept in row `index`
+    of `paths`, unless that is None."""
+    return walk(mask, light_kinds, t, origin, direction, key, 0, -1, max_depth, roulette_depth, mirrored, paths, index)
 
 
 @ti.func
@@ -153,7 +155,7 @@ def lit(mask: ti.template(), t: ti.template(), triangle, distance, u, v, o, d, r
 @ti.func
 def walk(
     mask: ti.template(), light_kinds: ti.template(), t: ti.template(), origin, direction, key, vertices, within,
-    max_depth, roulette_depth, mirrored,
+    max_depth, roulette_depth, mirrored, paths: ti.template(), index,
 ):  # fmt: skip
     """As `follow` for a path that has passed so many vertices; within >= 0: its ray is scattered by that medium, at the
     origin. mirrored: 1 for the opposite direction where it first scatters but at a mirror or clear boundary."""
@@ -166,6 +168,8 @@ def walk(
     while alive == 1:
         base = DIMENSIONS * (1 + depth + passes)
         triangle, distance, u, v = bvh.meet(o, d, reach, shadow == 1, t.nodes, t.leaves)
+        if ti.static(given(paths)):
+            keep(paths, index, depth + passes, shadow, triangle, distance, u, v)
         if ti.static(mask >> PHASE & 1):
             if shadow == 0 or shadow == VEILED or (shadow == 1 and triangle < 0):
                 through, found, far = medium.travel(
@@ -224,8 +228,8 @@ def trace(
     colors: A2, kinds: A2, slots: A2, values: A2, entries: A2, light_values: A2, cdf: A1, texels: A2, alias: A1,
     media: A2, media_places: A2, media_values: A2, out: A2,
 ):  # fmt: skip
-    """out [places * samples, 4]: radiance along every path of the pixels first ... (counted over all views in scan
-    order), and 1 where it met something."""
+    """out [places * samples, 4 or more]: radiance along every path of the pixels first ... (counted over all views in
+    scan order), 1 where it met something, and what hits.py says, where there is room for it."""
     for index in range(places * samples):
         t = ti.static(
             Tables(
@@ -237,10 +241,31 @@ def trace(
         place = first + local
         key, mirrored = sample_key(sensors, seed, place, index - local * samples)
         origin, direction, weight = start(sensors, film, table, place, width, height, key, mirrored)
-        light, met = follow(mask, light_kinds, t, origin, direction, key, max_depth, roulette_depth, mirrored)
+        light, met = follow(
+            mask, light_kinds, t, origin, direction, key, max_depth, roulette_depth, mirrored, out, index
+        )  # fmt: skip
         for c in ti.static(range(3)):
             out[index, c] = weight * light[c]
         out[index, 3] = met
+
+
+@ti.kernel
+def develop_halves(
+    first: ti.i32, places: ti.i32, samples: ti.i32, red: float, green: float, blue: float, lights: A2, halves: A2
+):
+    """Rows first ... of both halves of halves [2 .., 3] = as in `develop`, of either half of a pixel's samples."""
+    count = samples // 2
+    for index in range(places):
+        for half in range(2):
+            total = ti.Vector([0.0, 0.0, 0.0, 0.0])
+            for sample in range(count):
+                for c in ti.static(range(4)):
+                    total[c] += lights[index * samples + half * count + sample, c]
+            behind = ti.Vector([red, green, blue])
+            for c in ti.static(range(3)):
+                halves[half * (halves.shape[0] // 2) + first + index, c] = (
+                    total[c] / count + (1.0 - total[3] / count) * behind[c]
+                )
 
 
 @ti.kernel

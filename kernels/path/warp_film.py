@@ -127,7 +127,9 @@ def sample_film(
                     origin, direction, _cosine, _weight = sensor.primary_ray(
                         sensors, table, view, point.x, point.y, u3, u4
                     )
-                    light, met = follow(mask, light_kinds, t, origin, direction, own, max_depth, roulette_depth, 0)
+                    light, met = follow(
+                        mask, light_kinds, t, origin, direction, own, max_depth, roulette_depth, 0, None, 0
+                    )
                     to_film = g.dot(light + (1.0 - met) * behind) / samples * normal
         row = record
         if ti.static(atomic):

@@ -47,7 +47,12 @@ __all__ = [
 
 
 def mse(image, target, mask=None) -> Loss:
-    """Mean of (image - target)^2 over all entries."""
+    """Mean of (image - target)^2 over all entries.
+
+    Of a picture by Monte Carlo that offers two estimates of it (`Array.halves`), the value is that of the picture, its
+    noise included; the gradient of each estimate comes from the other's difference to the target, whose noise is
+    independent, so that it is that of the picture without noise.
+    """
     return _pixelwise("mse", kernels.MSE, image, target, mask)
 
 
@@ -185,10 +190,16 @@ def _pixelwise(name: str, kind: int, image, target, mask) -> Loss:
     def forward() -> None:
         kernels.pixel_loss(*common(), *parts, partial.ndarray, weight.ndarray, loss.value)
 
-    def backward() -> None:
-        kernels.pixel_loss_adjoint(*common(), weight.ndarray, loss.grad, image.grad)
+    halves = image.halves if kind == kernels.MSE else None
 
-    run(Operation(forward, backward, [image], [loss], name))
+    def backward() -> None:
+        if halves is None:
+            kernels.pixel_loss_adjoint(*common(), weight.ndarray, loss.grad, image.grad)
+        else:
+            seen = (halves.value, *common()[2:])
+            kernels.halves_adjoint(*seen, weight.ndarray, loss.grad, halves.grad)
+
+    run(Operation(forward, backward, [image if halves is None else halves], [loss], name))
     return Loss(loss, name)
 
 

@@ -66,6 +66,11 @@ def needs(array: Array) -> bool:
     return _backward is None or _backward.wants(array)
 
 
+def is_read(array: Array) -> bool:
+    """Inside a backward: whether something that was recorded has read this array."""
+    return _backward is None or any(array is one for made in _backward.operations for one in made.inputs)
+
+
 @contextlib.contextmanager
 def unrecorded() -> Iterator[None]:
     """Kernels launched inside (searches, fills, uploads) stay off the tape."""

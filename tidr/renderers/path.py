@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tidr import runtime
 from tidr.array import Array
 from tidr.buffer import Buffer
 from tidr.errors import SceneError
-from tidr.fitting.tape import Operation, needs, run
-from tidr.kernels.path import media_kernels, replay_kernels, state
+from tidr.fitting.tape import Operation, is_read, needs, recording, run
+from tidr.kernels.path import hits, media_kernels, replay_kernels, state
 from tidr.kernels.path import trace as kernels
 from tidr.kernels.path.replay_kernels import SLOPES
 from tidr.kernels.transport.sensor import PAIRED
@@ -27,8 +28,10 @@ from .transport_media import Media
 from .transport_scene import OTHER_PATHS, TransportScene
 from .transport_sensor import Sensors, film_filter
 
-BLOCK = 1 << 20
-"""Samples that are under way at a time: what a render keeps of them takes 16 bytes each, 64 for a medium's gradient."""
+BLOCK, CPU_BLOCK = 1 << 20, 1 << 18
+"""Samples that are under way at a time: what a render keeps of them takes 16 bytes each, 64 for a medium's gradient; on
+a CPU 200 for any."""
+MOST_FACES = 1 << 24  # whose numbers are whole in f32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +41,10 @@ class PathTracer:
     samples: paths per pixel. max_depth: edges of a path, the camera's included: 1 shows only what emits, 2 direct light
     as well. roulette_depth: from this vertex on paths end at random, by their throughput. film: "box", "tent" or
     "gaussian", the reconstruction filter, which samples are drawn from. seed: all random numbers are a hash of it, of
-    pixel, sample and dimension, so that equal seeds give equal pictures. independent_gradient: the gradient follows
-    other paths than the picture did, so that the gradient of a loss of the noisy picture is unbiased; False gives the
-    exact derivative of this very picture, whose noise a fit would learn to lower.
+    pixel, sample and dimension, so that equal seeds give equal pictures. independent_gradient: the gradient of
+    a loss of the noisy picture is unbiased, since it follows other paths than the picture did; of `mse`, for an even
+    number of samples and no `edges`, it follows the same, each half of them with the residual of the other half, which
+    takes half the time. False gives the exact derivative of this very picture, whose noise a fit would learn to lower.
 
     Light is sampled at every vertex and weighed with what the surface's own sampling finds by the power heuristic
     (Veach 1997). Gradients replay every path with the same random numbers (Vicini, Speierer and Jakob 2021, "Path
@@ -117,11 +121,20 @@ class PathTracer:
         """Draw a batch of cameras; see `tidr.render`."""
         return Image(PathFrame(self, scene, cameras, width, height).makers())
 
+    def render_part(
+        self, scene: Scene, cameras: Sequence[Camera], width: int, height: int, first: int, count: int
+    ) -> Image:
+        """As `render`, but of rgb and alpha only `count` cameras from `first` are drawn; the other pictures are 0."""
+        return Image(PathFrame(self, scene, cameras, width, height, (first, count)).makers())
+
 
 class PathFrame:
-    """One render by path tracing."""
+    """One render by path tracing; of a part of the cameras, (first, count), where it is given."""
 
-    def __init__(self, settings: PathTracer, scene: Scene, cameras: Sequence[Camera], width: int, height: int) -> None:
+    def __init__(
+        self, settings: PathTracer, scene: Scene, cameras: Sequence[Camera], width: int, height: int,
+        part: tuple[int, int] | None = None,
+    ) -> None:  # fmt: skip
         self.settings, self.scene, self.cameras = settings, scene, cameras
         self.width, self.height = width, height
         self.transport, self.media = TransportScene(scene), Media(scene)
@@ -131,7 +144,10 @@ class PathFrame:
             raise SceneError("renderer.antithetic", "knows no media, which the scene has", "leave it out")
         self.sensors = Sensors(cameras, width, height)
         self.shape = (len(cameras), height, width)
+        self._begin, drawn = (0, len(cameras)) if part is None else part
+        self._end = self._begin + drawn
         self._drawn: tuple[Array, Array] | None = None
+        self._background = constant_color(scene) or (0.0, 0.0, 0.0)
         self._seed = settings.seed
         self._kept: Buffer | None = None  # the paths of a picture of one block, which its gradient needs again
 
@@ -150,9 +166,19 @@ class PathFrame:
         if self._drawn is None:
             rgb, alpha = Array((*self.shape, 3)), Array((*self.shape, 1), needs_grad=False)
             inputs = [*self.transport.arrays.values(), self.media.values, self.sensors.table]
-            run(Operation(lambda: self._trace(rgb, alpha), lambda: self._replay(rgb), inputs, [rgb], "path tracing"))
+            outputs = [rgb]
+            if self._has_halves():
+                rgb.halves = Array((2, *rgb.shape))
+                outputs.append(rgb.halves)
+            run(Operation(lambda: self._trace(rgb, alpha), lambda: self._replay(rgb), inputs, outputs, "path tracing"))
             self._drawn = rgb, alpha
         return self._drawn
+
+    def _has_halves(self) -> bool:
+        """Whether a gradient may take two estimates from the samples of a pixel; samples that are pairs stay so."""
+        chosen = self.settings
+        even = chosen.samples % (4 if chosen.antithetic else 2) == 0
+        return recording() and chosen.independent_gradient and chosen.edges == "none" and even
 
     def _static(self) -> tuple:
         film = film_filter(self.settings.film, "renderer.film")
@@ -161,9 +187,10 @@ class PathFrame:
 
     def _blocks(self):
         """(first pixel, pixels) of every block of the picture."""
-        most = path_warp.BLOCK if self.settings.edges == "warped_area" and not runtime.on_cpu() else BLOCK
-        total, size = self.shape[0] * self.width * self.height, max(most // self.settings.samples, 1)
-        return [(first, min(size, total - first)) for first in range(0, total, size)]
+        most = CPU_BLOCK if runtime.on_cpu() else path_warp.BLOCK if self.settings.edges == "warped_area" else BLOCK
+        begin, end = (view * self.width * self.height for view in (self._begin, self._end))
+        size = max(most // self.settings.samples, 1)
+        return [(first, min(size, end - first)) for first in range(begin, end, size)]
 
     def _shared(self, first: int, places: int) -> tuple:
         chosen = self.settings
@@ -172,26 +199,35 @@ class PathFrame:
             chosen.roulette_depth, self.sensors.table.value, *self.transport.tables, *self.media.tables,
         )  # fmt: skip
 
-    def _paths(self, first: int, places: int) -> Buffer:
-        """[places * samples, 4] what the paths of a block of pixels bring, with warped areas [.., 10]: see there."""
+    def _paths(self, first: int, places: int, replayed: bool) -> Buffer:
+        """[places * samples, 4] what the paths of a block of pixels bring, with warped areas [.., 10]: see there.
+
+        replayed: with room for what their rays meet, for a gradient on a CPU."""
         columns = path_warp.COLUMNS if self.settings.edges == "warped_area" else 4
+        if replayed and runtime.on_cpu() and self.transport.world.pack.faces < MOST_FACES:
+            columns = hits.COLUMNS
         paths = Buffer((places * self.settings.samples, columns))
         kernels.trace(*self._static(), *self._shared(first, places), paths.ndarray)
         return paths
 
     def _trace(self, rgb: Array, alpha: Array) -> None:
         self._seed = self.settings.seed
+        if self._end - self._begin < len(self.cameras):
+            for array in (rgb, alpha, *([] if rgb.halves is None else [rgb.halves])):
+                array.value.fill(0.0)
+        other = self.settings.independent_gradient and rgb.halves is None
+        reused = recording() and len(self._blocks()) == 1 and not other
         for first, places in self._blocks():
-            paths = self._paths(first, places)
-            self._kept = paths if len(self._blocks()) == 1 else None
-            background = constant_color(self.scene) or (0.0, 0.0, 0.0)
-            kernels.develop(first, places, self.settings.samples, *background, paths.ndarray, rgb.value, alpha.value)
+            paths = self._paths(first, places, reused)
+            self._kept = paths if reused else None
+            developed = (first, places, self.settings.samples, *self._background, paths.ndarray)
+            kernels.develop(*developed, rgb.value, alpha.value)
+            if rgb.halves is not None:
+                kernels.develop_halves(*developed, rgb.halves.value)
         self.transport.show_nan(rgb, self.media.given)
 
     def _replay(self, rgb: Array) -> None:
         world, copies = self.transport.world, runtime.chunks()
-        if self.settings.independent_gradient:
-            self._seed, self._kept = self.settings.seed ^ OTHER_PATHS, None
         wants = 0
         if needs(world.positions) or needs(world.normals) or needs(world.uvs):
             wants |= state.GEOMETRY
@@ -201,20 +237,14 @@ class PathFrame:
         if warp is not None:
             wants |= warp.wants & SLOPES
         parts, to_table, to_media = self.transport.parts(copies), self.sensors.part(), self.media.part(copies)
-        gradients = (rgb.grad, *(part.ndarray for part in parts.values()), to_media.ndarray, to_table.ndarray)
-        for first, places in self._blocks():
-            paths = self._kept or self._paths(first, places)
-            if runtime.on_cpu():
-                shared, picks = self._shared(first, places), self.media.picks(places * self.settings.samples)
-                replay_kernels.replay(
-                    *self._learning(), wants, runtime.chunk_block(), copies, *shared, paths.ndarray, *gradients,
-                    picks.ndarray,
-                )  # fmt: skip
-                self._settle(first, places, picks, 0, to_media.ndarray)
-            else:
-                self._replay_by_steps(first, places, wants, paths.ndarray, *gradients)
-            if warp is not None:
-                warp.add(self._shared(first, places), paths, rgb)
+        to = (*(part.ndarray for part in parts.values()), to_media.ndarray, to_table.ndarray)
+        for estimates, grad, seed in self._asked(rgb):
+            self._seed, self._kept = seed, self._kept if seed == self._seed else None
+            for first, places in self._blocks():
+                paths = self._kept or self._paths(first, places, True)
+                self._replay_block(first, places, wants, paths.ndarray, estimates, grad, *to)
+                if warp is not None:
+                    warp.add(self._shared(first, places), paths, rgb)
         if warp is not None:
             warp.close()
         self.transport.collect(parts, copies)
@@ -222,17 +252,36 @@ class PathFrame:
         if wants & state.SENSOR:
             self.sensors.collect(to_table)
         if wants and self.settings.edges == "edge_sampling":
-            background = constant_color(self.scene) or (0.0, 0.0, 0.0)
             edges = EdgeSampling(
-                self.settings, self.transport, self.sensors, self.media, self._static(), wants, background
+                self.settings, self.transport, self.sensors, self.media, self._static(), wants, self._background
             )
             edges.add(rgb)
+
+    def _asked(self, rgb: Array) -> list[tuple[int, Any, int]]:
+        """(how many estimates of the picture, their gradients, seed of their paths) of what losses looked at."""
+        chosen, made = self.settings, []
+        if rgb.halves is not None and is_read(rgb.halves):
+            made.append((2, rgb.halves.grad, chosen.seed))
+        if is_read(rgb):
+            made.append((1, rgb.grad, chosen.seed ^ OTHER_PATHS if chosen.independent_gradient else chosen.seed))
+        return made
+
+    def _replay_block(self, first: int, places: int, wants: int, paths, estimates: int, grad, *to) -> None:
+        """The gradients of one block of paths, from those of so many estimates of the picture."""
+        if runtime.on_cpu():
+            shared, picks = self._shared(first, places), self.media.picks(places * self.settings.samples)
+            replay_kernels.replay(
+                *self._learning(), wants, runtime.chunk_block(), runtime.chunks(), *shared, paths, estimates, grad,
+                *to, picks.ndarray,
+            )  # fmt: skip
+            self._settle(first, places, picks, 0, to[-2])
+        else:
+            self._replay_by_steps(first, places, wants, paths, estimates, grad, *to)
 
     def _warp(self) -> WarpedArea | None:
         if self.settings.edges != "warped_area":
             return None
-        background = constant_color(self.scene) or (0.0, 0.0, 0.0)
-        return WarpedArea(self.settings, self.transport, self.sensors, self._static(), background)
+        return WarpedArea(self.settings, self.transport, self.sensors, self._static(), self._background)
 
     def _learning(self) -> tuple:
         """`_static` for the kernels of the gradient."""
@@ -254,17 +303,18 @@ class PathFrame:
             else:
                 media_kernels.settle_each(mask, rows, *tables)
 
-    def _replay_by_steps(self, first: int, places: int, wants: int, paths, grad, *parts) -> None:
+    def _replay_by_steps(self, first: int, places: int, wants: int, paths, estimates: int, grad, *parts) -> None:
         """As the kernel `replay`, one launch a step."""
         rows, static, arguments = places * self.settings.samples, self._learning(), self._shared(first, places)
         where, tables = (first, rows, *arguments[2:6]), arguments[8:]
         reals, wholes = Buffer((rows, state.reals_of(static[0]))), Buffer((rows, state.WHOLES), "int")
         kept = (reals.ndarray, wholes.ndarray)
         replay_kernels.begin(*static[2:], *where, tables[0], paths, *kept)
-        while replay_kernels.advance(*static, wants, *where, *arguments[6:8], *tables, *kept, grad, *parts[:-1]):
+        asked = (*kept, estimates, grad)
+        while replay_kernels.advance(*static, wants, *where, *arguments[6:8], *tables, *asked, *parts[:-1]):
             pass
         self._settle(first, places, reals, state.REALS, parts[-2])
         if wants:
             replay_kernels.end(
-                *static[2:], wants, self.sensors.copies, *where, *tables[:-3], paths, *kept, grad, parts[3], parts[-1]
+                *static[2:], wants, self.sensors.copies, *where, *tables[:-3], paths, *asked, parts[3], parts[-1]
             )
