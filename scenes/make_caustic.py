@@ -16,9 +16,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 import tidr
-from tidr.files.image import write_image
+from tidr.files.image import linear_to_srgb
 from tidr.renderers.photons import PhotonMapper
 
 if not __package__:  # run as a script: let the sibling import below find this folder
@@ -119,7 +120,8 @@ def figure(run: Path) -> None:
     panels = [np.clip(picture, 0, 1) for picture in (*light, wanted, relief(bent))]
     gap = np.ones((PANEL, PANEL // 32, 3))
     strip = [part for panel in panels for part in (panel, gap)][:-1]
-    write_image(FOLDER.parent / "caustic_fit.png", np.concatenate(strip, axis=1))
+    picture = Image.fromarray((linear_to_srgb(np.concatenate(strip, axis=1)) * 255 + 0.5).astype(np.uint8))
+    picture.quantize(64, dither=Image.Dither.NONE).save(FOLDER.parent / "caustic_fit.png", optimize=True)
 
 
 def main() -> None:

@@ -45,7 +45,8 @@ def make_duck(folder: Path) -> None:
     uvs = grid.texture_coordinates(MARGIN)
     write_obj(folder / "duck.obj", points, grid.faces, uvs, grid.corners, material="duck")
     (folder / "duck.mtl").write_text(DUCK_MATERIAL, encoding="ascii", newline="\n")
-    Image.fromarray(texture).save(folder / "duck.png", optimize=True)
+    colours = Image.fromarray(texture).quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    colours.save(folder / "duck.png", optimize=True)
 
 
 def make_cube(folder: Path) -> None:

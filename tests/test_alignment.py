@@ -111,7 +111,7 @@ def test_icp_converges_from_fifteen_degrees(backend, planes):
 
 
 @pytest.mark.row(129)
-def test_planes_align_samples_that_do_not_coincide(backend):
+def test_planes_align_samples_that_do_not_coincide(f64):
     """Other points of the same surface: planes leave an error of second order in their spacing."""
     points, _ = blob(seed=0)
     others, normals = blob(n=6000, seed=1)

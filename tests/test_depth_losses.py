@@ -78,10 +78,10 @@ def test_pixels_that_look_no_better_warped_than_still_are_left_out(f64):
 
 @pytest.mark.parametrize("least", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
-def test_gradient_of_photometric(least, masked, backend):
+def test_gradient_of_photometric(least, masked, f64):
     warped, target, valid = pictures(1)
     array, still = Parameter(warped), pictures(2)[0] if masked else None
-    directional_check(lambda: depth_losses.photometric(array, target, valid, still, least=least), [array], backend)
+    directional_check(lambda: depth_losses.photometric(array, target, valid, still, least=least), [array], f64)
 
 
 def test_where_nothing_is_valid_the_loss_is_zero(f64):
@@ -155,7 +155,7 @@ def map_with_gaps(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.row(73)
-def test_smoothness_equals_its_twin_and_knows_no_scale(backend):
+def test_smoothness_equals_its_twin_and_knows_no_scale(f64):
     depth, picture = map_with_gaps(0)
     loss = depth_losses.smoothness(Array.of(depth), picture)
     assert float(loss) == pytest.approx(smoothness_twin(depth, picture), rel=1e-5)
@@ -179,7 +179,7 @@ def test_a_missing_depth_has_no_gradient(f64):
     assert np.count_nonzero(gradient) > 60
 
 
-def test_consistency_value_and_gradient(backend):
+def test_consistency_value_and_gradient(f64):
     rng = np.random.default_rng(4)
     one = rng.uniform(1, 2, (2, 5, 6, 1))
     other = one + rng.uniform(0.1, 0.4, one.shape) * rng.choice([-1, 1], one.shape)
@@ -191,7 +191,7 @@ def test_consistency_value_and_gradient(backend):
     assert float(loss) == pytest.approx((np.abs(one - other) / (one + other))[counted].mean(), rel=1e-5)
     other[0, 1, 2] = 1.3
     b.set(other)
-    directional_check(lambda: depth_losses.depth_consistency(a, b, valid.astype(float)), [a, b], backend)
+    directional_check(lambda: depth_losses.depth_consistency(a, b, valid.astype(float)), [a, b], f64)
 
 
 def test_gradients_on_vulkan_are_those_in_double_precision(vulkan):

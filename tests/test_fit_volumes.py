@@ -10,9 +10,9 @@ from tidr import buffer
 from tidr.errors import SceneError
 from tidr.fitting.fit import fit_from_settings
 from tidr.fitting.growth import Growth
-from tidr.fitting.loop import jittered
 from tidr.fitting.settings import FitSettings, ParameterSettings, StartSettings
 from tidr.fitting.start_box import begin_even
+from tidr.fitting.step import jittered
 from tidr.renderers.level_set import LevelSetRenderer
 from tidr.scene.volume import Volume
 

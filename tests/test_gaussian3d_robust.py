@@ -90,7 +90,7 @@ def test_an_opaque_wall_hides_all_behind(f32):
     np.testing.assert_allclose(picture, np.broadcast_to((0.01, 0.99, 0), (8, 8, 3)), atol=1e-4)
 
 
-def test_nan_is_seen(backend):
+def test_nan_is_seen(f32):
     """R17: a NaN that a kernel wrote makes the loss not finite; no gradient is computed."""
     for name in ("means", "log_scales", "rotations", "opacity_logits", "sh_dc", "sh_rest"):
         held = cloud(8, 20)

@@ -31,7 +31,7 @@ def report(case: str, differences=None) -> GradientReport:
     edges, texture_filter, orthographic, channels, _ = CASES[case]
     scene = everything(seed=1, filter=texture_filter, size=32, orthographic=orthographic)
     drawer = tidr.Rasterizer(edges=edges, channels=(), sigma=3e-4, gamma=1e-2)
-    return check_gradients(scene, renderer=drawer, channels=channels, directions=2, seed=5, differences=differences)
+    return check_gradients(scene, renderer=drawer, channels=channels, directions=1, seed=5, differences=differences)
 
 
 def assert_all_match(found: GradientReport, case: str) -> None:
@@ -48,7 +48,7 @@ def test_every_parameter_matches_differences(f64, case):
     assert_all_match(_measured[case], case)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", ["antialias", "soft-surface"])
 def test_every_parameter_matches_differences_on_vulkan(vulkan, case):
     if case not in _measured:
         start("cpu", 64)

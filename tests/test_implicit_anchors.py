@@ -35,7 +35,7 @@ def blobs(n: int) -> np.ndarray:
 
 
 @pytest.mark.row(76)
-def test_alpha_is_the_largest_anchor_near_the_ray(backend):
+def test_alpha_is_the_largest_anchor_near_the_ray(f64):
     scene = lone(blobs(8), rotation=(1, 0.2, 0.3, 0.1), scale=(1.1, 0.9, 1))
     anchors = Anchors.of(scene["shape"], 600, 0.11, seed=2)
     alpha = render(scene, front(9, fov_y_degrees=30), AnchorRenderer(anchors=anchors)).alpha.numpy().ravel()

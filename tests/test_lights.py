@@ -43,11 +43,11 @@ class Lamp:
 
 
 @pytest.mark.parametrize("kind", [AMBIENT, DIRECTIONAL, POINT])
-def test_points_see_the_light(backend, kind):
+def test_points_see_the_light(f64, kind):
     n = 50
     b, positions = get_buffer(n), np.random.default_rng(0).normal(size=(n, 3))
     upload(b.position, positions)
-    Lamp(kind, GEOMETRY, VALUE, backend).gather(b, n)
+    Lamp(kind, GEOMETRY, VALUE, f64).gather(b, n)
     unit = GEOMETRY / np.linalg.norm(GEOMETRY)
     expected = {
         shade.AMBIENT: 0 * positions,
@@ -123,16 +123,16 @@ def test_gradients_add_up_the_same_every_time(backend, kind):
 
 
 @pytest.mark.row(140)
-def test_length_of_a_direction_has_no_effect(backend):
+def test_length_of_a_direction_has_no_effect(f64):
     n = 20
     b, upstream = get_buffer(n), np.random.default_rng(4).normal(size=(n, 3))
     for length in (1.0, 10.0):
-        lamp = Lamp(shade.DIRECTIONAL, length * GEOMETRY, VALUE, backend)
+        lamp = Lamp(shade.DIRECTIONAL, length * GEOMETRY, VALUE, f64)
         lamp.gather(b, n)
         assert np.allclose(np.linalg.norm(download(b.light_vector, n), axis=1), 1, atol=1e-6)
         upload(b.light_vector.grad, upstream)
         assert abs((lamp.adjoint(b, n)[0] * GEOMETRY).sum()) < 1e-5
-    zero = Lamp(shade.DIRECTIONAL, 0 * GEOMETRY, VALUE, backend)
+    zero = Lamp(shade.DIRECTIONAL, 0 * GEOMETRY, VALUE, f64)
     zero.gather(b, n)
     upload(b.light_vector.grad, upstream)
     assert not zero.adjoint(b, n)[0].any()

@@ -16,6 +16,7 @@ from tidr.parameter import Parameters
 from tidr.scene import point_normals
 from tidr.scene.points import PointCloud
 
+from .conftest import on_backends
 from .gradients import directional_check
 
 
@@ -53,8 +54,13 @@ def test_both_equal_brute_force(backend):
 
 
 @pytest.mark.row(70)
-@pytest.mark.parametrize("loss", [projection, repulsion])
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("backend", "loss", "seed"),
+    on_backends(
+        [(loss, seed) for loss in (projection, repulsion) for seed in (0, 1, 2)], [(projection, 0), (repulsion, 0)]
+    ),
+    indirect=["backend"],
+)
 def test_gradients_equal_differences(loss, seed, backend):
     """With the neighbours, weights and planes held, as documented; points some distance apart suit steps of 32 bits."""
     rng = np.random.default_rng(seed)

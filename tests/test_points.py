@@ -10,6 +10,7 @@ from tidr.errors import GradientError, SceneError
 from tidr.renderers.points import PointRenderer
 from tidr.scene.points import PointCloud
 
+from .conftest import on_backends
 from .gradients import tape_gradients, weighted
 from .point_scenes import cloud, placed, row_of_points, view
 from .reference import points as twin
@@ -41,8 +42,19 @@ def drawn_by_hand(scene, camera, style):
 
 
 @pytest.mark.row(65, 67, 68, 69, 75, 120)
-@pytest.mark.parametrize("kind", ["perspective", "orthographic"])
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize(
+    ("backend", "style", "kind"),
+    on_backends(
+        [(style, kind) for style in STYLES for kind in ("perspective", "orthographic")],
+        [
+            ("pixel", "perspective"),
+            ("gaussian by radii", "perspective"),
+            ("knn", "orthographic"),
+            ("sphere", "perspective"),
+        ],
+    ),
+    indirect=["backend"],
+)
 def test_equals_the_twin(backend, style, kind):
     """Two turned and stretched nodes, a second image size, opacities, in front of a background."""
     for seed, count in ((0, 40), (1, 9)):
@@ -154,7 +166,7 @@ def test_the_weight_of_one_sphere_at_its_centre(f64):
 
 
 @pytest.mark.row(75)
-def test_a_sharp_sphere_picks_the_nearest_and_a_soft_one_mixes(backend):
+def test_a_sharp_sphere_picks_the_nearest_and_a_soft_one_mixes(f64):
     scene = row_of_points([1.0, 1.0, 1.0], radii=0.6)
     sharp, soft = (
         tidr.render(scene, "front", PointRenderer(splat="sphere", gamma=gamma)).rgb.numpy()[0, 0]

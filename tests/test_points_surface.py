@@ -14,6 +14,7 @@ from tidr.parameter import Parameters
 from tidr.renderers.points import PointRenderer
 from tidr.scene.points import PointCloud
 
+from .conftest import on_backends
 from .gradients import tape_gradients, weighted
 from .reference import surface_splats as twin
 from .voxel_scenes import against_f64
@@ -65,8 +66,13 @@ def in_world(scene: tidr.Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @pytest.mark.row(70)
-@pytest.mark.parametrize("kind", ["perspective", "orthographic"])
-@pytest.mark.parametrize("radii", [True, False])
+@pytest.mark.parametrize(
+    ("backend", "kind", "radii"),
+    on_backends(
+        [(kind, radii) for kind in ("perspective", "orthographic") for radii in (True, False)], [("perspective", False)]
+    ),
+    indirect=["backend"],
+)
 def test_pictures_equal_the_twin(kind, radii, backend):
     """A batch of two cameras; colours, depth, normals and occupancy; the size from radii, or from 6 neighbours."""
     scene, options = placed(cloud(4, 60, radii)), {"depth_merge": 0.2, "merged_points": 3, "cutoff": 1.7}
@@ -101,7 +107,7 @@ def test_a_splat_sums_to_its_stretch(f64):
     assert alpha.sum() == pytest.approx(np.pi * 2 * (0.02 * 128**2 + 1), rel=0.01)
 
 
-def test_a_flat_square_of_discs_is_opaque_and_flat(backend):
+def test_a_flat_square_of_discs_is_opaque_and_flat(f64):
     camera = tidr.Camera.look_at((0, 0, 2), (0, 0, 0), fov_y_degrees=20, width=16, height=16)
     scene = tidr.Scene(tidr.Film(16, 16))
     scene.add_node("points", tidr.Node(flat()))
@@ -112,7 +118,7 @@ def test_a_flat_square_of_discs_is_opaque_and_flat(backend):
     assert np.allclose(image.rgb.numpy(), 1, atol=1e-5)
 
 
-def test_points_that_turn_their_back_are_left_out_when_asked(backend):
+def test_points_that_turn_their_back_are_left_out_when_asked(f64):
     points = cloud(2)
     points.normals.set(-points.normals.numpy())
     scene = placed(points)
@@ -134,8 +140,18 @@ def wide() -> PointRenderer:
 
 
 @pytest.mark.row(70)
-@pytest.mark.parametrize("channel", ["rgb", "depth", "normal"])
-@pytest.mark.parametrize(("seed", "kind"), [(0, "perspective"), (1, "perspective"), (2, "orthographic")])
+@pytest.mark.parametrize(
+    ("backend", "seed", "kind", "channel"),
+    on_backends(
+        [
+            (seed, kind, channel)
+            for seed, kind in ((0, "perspective"), (1, "perspective"), (2, "orthographic"))
+            for channel in ("rgb", "depth", "normal")
+        ],
+        [(0, "perspective", "rgb"), (2, "orthographic", "normal")],
+    ),
+    indirect=["backend"],
+)
 def test_blended_channels_are_exact(seed, channel, kind, backend):
     """To positions, normals, radii and colours, lit by a light; to the node's transform and to the camera."""
 
@@ -163,8 +179,11 @@ def gap_gradient(scene: tidr.Scene, view: tidr.Camera, gradient, **options) -> n
 
 
 @pytest.mark.row(70)
-@pytest.mark.parametrize("kind", ["perspective", "orthographic"])
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    ("backend", "seed", "kind"),
+    on_backends([(seed, kind) for seed in (0, 1) for kind in ("perspective", "orthographic")], [(0, "perspective")]),
+    indirect=["backend"],
+)
 def test_occupancy_has_the_published_gradient(seed, kind, backend):
     """The sum over pixels at every point's place, cut in length, and back through the projection to the world."""
     scene, view = placed(cloud(seed, 20)), camera(kind)
@@ -183,7 +202,7 @@ def test_occupancy_has_the_published_gradient(seed, kind, backend):
 
 
 @pytest.mark.row(70)
-def test_pixels_push_what_covers_them_and_pull_what_is_near(backend):
+def test_pixels_push_what_covers_them_and_pull_what_is_near(f64):
     scene, view = tidr.Scene(tidr.Film(21, 21)), tidr.Camera.look_at(
         (0, 0, 4), (0, 0, 0), height_world=2.1, width=21, height=21
     )  # fmt: skip
@@ -260,7 +279,11 @@ def degenerate() -> dict[str, PointCloud]:
     }
 
 
-@pytest.mark.parametrize("name", degenerate())
+@pytest.mark.parametrize(
+    ("backend", "name"),
+    on_backends([(name,) for name in degenerate()], [("one place",), ("huge",)]),
+    indirect=["backend"],
+)
 def test_degenerate_points_give_finite_pictures_and_gradients(name, backend):
     points = degenerate()[name]
     scene = placed(points, (0.2, 0.3, 0.4), lit=True)

@@ -72,7 +72,7 @@ def drawn(scene, cameras, width, height, cull_back=False) -> tidr.Image:
 @pytest.mark.parametrize("make", [lambda seed: random_scene(seed, 0.01), tie_scene], ids=["random", "ties"])
 def test_hard_raster_equals_brute_force(f64, make):
     covered = 0
-    for seed in range(100):
+    for seed in range(60):
         scene, cameras, width, height, cull_back = make(seed)
         image = drawn(scene, cameras, width, height, cull_back)
         ids, depth, bary = image.ids, image.depth.numpy()[..., 0], image.barycentrics.numpy()
@@ -82,7 +82,7 @@ def test_hard_raster_equals_brute_force(f64, make):
             np.testing.assert_allclose(depth[view], expected.depth, rtol=1e-7, err_msg=f"seed {seed}, view {view}")
             np.testing.assert_allclose(bary[view], expected.barycentrics, rtol=1e-6, atol=1e-6)
             covered += (expected.ids >= 0).sum()
-    assert covered > 20_000
+    assert covered > 12_000
 
 
 @pytest.mark.row(124)
@@ -109,10 +109,10 @@ def interior(scene, camera, width: int, height: int, reach: float) -> tuple[np.n
     return steady, middle
 
 
-def check_single_precision() -> None:
+def check_single_precision(seeds=range(0, 60, 5)) -> None:
     """Interior pixels agree; at most 0.1 % of all flip, and about as many to the left as to the right of the truth."""
     pixels = flips = gained = lost = 0
-    for seed in range(0, 60, 5):
+    for seed in seeds:
         scene, cameras, width, height, _ = random_scene(seed, 0.1)
         image = drawn(scene, cameras, width, height)
         for view, camera in enumerate(cameras):
@@ -126,7 +126,7 @@ def check_single_precision() -> None:
             pixels, flips = pixels + ids.size, flips + wrong.sum()
             gained += (ids[wrong] > expected.ids[wrong]).sum()
             lost += (ids[wrong] < expected.ids[wrong]).sum()
-    assert pixels > 8_000
+    assert pixels > 650 * len(seeds)
     assert flips <= 1e-3 * pixels
     assert abs(int(gained) - int(lost)) <= 4 + 3 * np.sqrt(flips)
 
@@ -138,7 +138,7 @@ def test_single_precision_differs_only_at_boundaries_on_cpu(f32):
 
 @pytest.mark.row(16)
 def test_single_precision_differs_only_at_boundaries_on_vulkan(vulkan):
-    check_single_precision()
+    check_single_precision(range(0, 60, 20))
 
 
 def gradients_of_a_render(scene, cameras, renderer) -> list[np.ndarray]:
@@ -195,7 +195,7 @@ def test_equally_near_triangles_go_to_the_lower_id(f64):
 
 @pytest.mark.row(17)
 @pytest.mark.row(4)
-def test_interpolation_is_perspective_correct(backend):
+def test_interpolation_is_perspective_correct(f64):
     # A floor y = -1 that carries its own x and z: every pixel's ray meets it at t = -1 / ray.y.
     floor = np.array([[-9, -1, 2], [9, -1, 2], [9, -1, -40], [-9, -1, -40]], float)
     scene = tidr.Scene()
@@ -207,7 +207,7 @@ def test_interpolation_is_perspective_correct(backend):
     rays = np.stack([(columns - 12) / 20, -(rows - 6) / 20, -np.ones_like(rows)], -1)
     hits = rays * (-1 / rays[..., 1:2])
     seen = (rays[..., 1] < 0) & (np.abs(hits[..., 0]) < 8.99) & (hits[..., 2] > -39.9)
-    rtol = 1e-11 if backend.precision == 64 else 2e-4
+    rtol = 1e-11 if f64.precision == 64 else 2e-4
     assert seen.sum() > 150
     np.testing.assert_allclose(image.channel("place").numpy()[seen], hits[seen], rtol=rtol, atol=rtol * 10)
     np.testing.assert_allclose(image.depth.numpy()[seen][:, 0], -hits[seen][:, 2], rtol=rtol)
@@ -232,7 +232,7 @@ def facets() -> tidr.Scene:
 
 
 @pytest.mark.row(5)
-def test_constant_colours_give_exactly_zero_except_at_treated_edges(backend):
+def test_constant_colours_give_exactly_zero_except_at_treated_edges(f64):
     scene = facets()
     vertices = scene.parameters()["facets.vertices"]
     target = np.random.default_rng(0).uniform(size=(24, 24, 3))
@@ -293,15 +293,18 @@ def gradients_of_everything() -> dict[tuple[str, str], np.ndarray]:
     steady, everywhere = steady_pixels(scene), np.ones((32, 32), bool)
     soft = {"edges": "soft", "sigma": 1e-3, "gamma": 0.3, "depth_range": (1.0, 6.0), "faces_per_pixel": 64}
     groups = {
-        "none": channel_losses(scene, steady, edges="none"),
-        "antialias": channel_losses(scene, everywhere, ("rgb", "alpha"), edges="antialias"),
-        "soft": channel_losses(scene, everywhere, (*CHANNELS, "alpha"), **soft),
+        "none": (tuple(CHANNELS), steady, {"edges": "none"}),
+        "antialias": (("rgb", "alpha"), everywhere, {"edges": "antialias"}),
+        "soft": ((*CHANNELS, "alpha"), everywhere, soft),
     }
     found = {}
-    for edges, group in groups.items():
+    for edges, (channels, pixels, options) in groups.items():
+        rng = np.random.default_rng(1)
         with tidr.Tape() as tape:
-            for loss in group.values():
-                tape.add(loss())
+            image = tidr.render(scene, renderer=tidr.Rasterizer(channels=channels, **options))
+            for channel in channels:
+                array = image.channel(channel)
+                tape.add(weighted(array, rng.normal(size=array.shape) * pixels[..., None]))
         found |= {(edges, path): parameter.grad_numpy() for path, parameter in scene.parameters().items()}
     return found
 

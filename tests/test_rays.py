@@ -12,6 +12,7 @@ from tidr.kernels import rays as kernels
 from tidr.kernels import rng as random_kernels
 from tidr.renderers.rays import Rays
 
+from .conftest import on_backends
 from .gradients import weighted
 from .voxel_scenes import against_f64
 
@@ -76,8 +77,11 @@ def test_chosen_pixels_have_the_rays_of_the_whole_image(backend):
         assert np.array_equal(getattr(some, name).numpy(), getattr(whole, name).numpy()[rows])
 
 
-@pytest.mark.parametrize("orthographic", [False, True])
-@pytest.mark.parametrize("chosen", [False, True])
+@pytest.mark.parametrize(
+    ("backend", "orthographic", "chosen"),
+    on_backends([(one, other) for one in (False, True) for other in (False, True)], [(False, True)]),
+    indirect=["backend"],
+)
 def test_gradients_reach_cameras_and_transforms(backend, orthographic, chosen):
     def problem():
         scene, views = posed(), cameras(orthographic)

@@ -75,7 +75,7 @@ def test_each_face_has_the_color_of_its_material(f64):
 
 
 @pytest.mark.row(133)
-def test_an_even_sample_leaves_no_two_points_close(backend):
+def test_an_even_sample_leaves_no_two_points_close(f64):
     mesh = Mesh(*icosphere(3))
     gaps = {}
     for even in (False, True):

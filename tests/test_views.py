@@ -163,7 +163,7 @@ def test_no_step_allocates(f32):
         assert buffer.allocations == before
 
 
-def test_batches_stand_over_the_background_asked_for(backend):
+def test_batches_stand_over_the_background_asked_for(f64):
     pictures = toy_pictures()
     views = Views(toy_cameras(), pictures, (0.1, 0.2, 0.3))
     colour = random_background(4, 9)

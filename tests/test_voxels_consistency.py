@@ -6,6 +6,7 @@ import pytest
 import tidr
 from tidr.fitting.ray_consistency import ray_consistency
 
+from .conftest import on_backends
 from .gradients import tape_gradients
 from .voxel_scenes import against_f64, cloud, front, placed, view
 
@@ -42,8 +43,14 @@ def test_mask_costs_the_wrong_end(f64):
 
 
 @pytest.mark.row(57)
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("kind", ["mask", "depth", "color", "semantics"])
+@pytest.mark.parametrize(
+    ("backend", "kind", "seed"),
+    on_backends(
+        [(kind, seed) for kind in ("mask", "depth", "color", "semantics") for seed in (0, 1)],
+        [(kind, 0) for kind in ("mask", "depth", "color", "semantics")],
+    ),
+    indirect=["backend"],
+)
 def test_gradients(backend, kind, seed):
     rng = np.random.default_rng(seed)
     target = {

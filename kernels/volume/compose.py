@@ -61,6 +61,7 @@ def front_to_back(count: ti.i32, layers: ti.i32, near: A2, far: A2, order: I2) -
     """order [n, m]: the layers by growing `near`. Returns how many times two boxes overlap along a ray."""
     overlaps = 0
     for ray in range(count):
+        found = 0  # added once: software Vulkan loses what stands beside an atomic in an inner loop
         for j in range(layers):
             rank = 0
             for i in range(layers):
@@ -68,8 +69,9 @@ def front_to_back(count: ti.i32, layers: ti.i32, near: A2, far: A2, order: I2) -
                 if before:
                     rank += 1
                     if far[ray, i] - near[ray, j] > 1e-4 * far[ray, i] and near[ray, j] < FAR:
-                        overlaps += 1
+                        found += 1
             order[ray, rank] = j
+        overlaps += found
     return overlaps
 
 
