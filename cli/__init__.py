@@ -7,10 +7,12 @@ import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-VERBS = ("fit", "render", "check", "bench", "info", "scenes", "convert", "doctor")
+VERBS = ("fit", "render", "view", "check", "bench", "info", "scenes", "convert", "doctor")
 
 
 os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "0")  # standard output is for what the user asked for
@@ -43,10 +45,24 @@ def _is_failure(error: Exception) -> bool:
     return isinstance(error, MemoryError) or (loop is not None and isinstance(error, loop.FitError))
 
 
+def plugins(
+    plugin: Annotated[
+        list[Path] | None,
+        typer.Option("--plugin", metavar="FILE", help="Python file to run first; it registers what it brings."),
+    ] = None,
+) -> None:
+    """The differentiable renderer tidr."""
+    for path in plugin or ():
+        from tidr.files.plugins import load_plugin
+
+        load_plugin(path)
+
+
 def _application() -> typer.Typer:
     # Plain help: rich markup would swallow "[fit]", and its import costs a third of the start.
     options = {"no_args_is_help": True, "pretty_exceptions_enable": False, "rich_markup_mode": None}
     made = typer.Typer(help="The differentiable renderer tidr.", **options)
+    made.callback()(guarded(plugins))
     for name in VERBS:
         function = getattr(import_module(f"{__name__}.{name}"), name)
         made.command(name)(guarded(function))

@@ -16,14 +16,14 @@ def convert(
     ],
     target: Annotated[
         Path,
-        typer.Argument(metavar="OUT", help=".obj .ply .glb, .npz .npy .vol .nrrd, or .toml."),
+        typer.Argument(metavar="OUT", help=".obj .ply .glb, .npz .npy .vol .nrrd, .toml, or .html to look at."),
     ],
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the scene IN.")
     ] = None,
 ) -> None:
-    """Convert a mesh, points, Gaussians or a volume, or write any scene (of a mesh: with camera and lights) as TOML, or
-    a scene of meshes as GLB."""
+    """Convert a mesh, points, Gaussians or a volume, or write any scene (of a mesh: with camera and lights) as TOML, a
+    scene of meshes as GLB, or one of meshes and points as an HTML file that any browser shows offline."""
     from tidr.errors import FileError
     from tidr.files.mesh import READ, WRITTEN, read_mesh, write_mesh
     from tidr.files.volume import WRITTEN as VOLUMES
@@ -38,6 +38,12 @@ def convert(
         write_scene(scene, target)
         typer.echo(f"{target}: {len(scene.nodes)} nodes, {len(scene.cameras)} cameras")
         return
+    if kind == ".html":
+        from tidr.files.html import write_html
+        from tidr.files.scene_file import load_scene
+
+        typer.echo(f"{target}: {write_html(load_scene(source, set_ or ()), target)} nodes")
+        return
     if kind == ".ply" and path.suffix.lower() == ".ply" and not set_ and _cloud(path, target):
         return
     if kind in VOLUMES and not set_:
@@ -47,7 +53,7 @@ def convert(
         _scene(source, target, set_ or ())
         return
     if kind not in WRITTEN:
-        kinds = " ".join([".toml", *WRITTEN, *VOLUMES])
+        kinds = " ".join([".toml", ".html", *WRITTEN, *VOLUMES])
         raise FileError(target, f"unknown kind of file {target.suffix!r}", f"use {kinds}")
     if path.suffix.lower() not in READ:
         raise FileError(path, "is no mesh file", f"give one of {' '.join(READ)}, or write a .toml")

@@ -72,6 +72,21 @@ def _bar():
     return Bar()
 
 
+def board(folder, scene, inner):
+    """A watcher that writes for TensorBoard and passes on what it hears.
+
+    Raises:
+        FileError: TensorBoard is not installed.
+    """
+    try:
+        from tidr.tensorboard import TensorBoard
+    except ImportError as error:
+        from tidr.errors import FileError
+
+        raise FileError("--tensorboard", "TensorBoard is not installed", "pip install 'tidr[tensorboard]'") from error
+    return TensorBoard(folder, scene, inner=inner)
+
+
 def clock(seconds: float) -> str:
     """Minutes and seconds."""
     whole = math.ceil(seconds)

@@ -30,14 +30,15 @@ def add_background(rows: ti.i32, red: float, green: float, blue: float, alpha: A
 
 @ti.kernel
 def choose_pixels(
-    seed: ti.i32, step: ti.i32, count: ti.i32, views: ti.i32, shares: A1, extents: A1, pixels: A1
+    seed: ti.i32, step: ti.i32, first: ti.i32, count: ti.i32, views: ti.i32, shares: A1, extents: A1, pixels: A1
 ):  # fmt: skip
-    """Random pixels [count * 3] (view, row, column), every pixel of every view equally likely.
+    """Random pixels [count * 3] (view, row, column), every pixel of every view equally likely; they count from `first`.
 
     shares [views]: running sum of the views' parts of SHARES. extents [views * 2]: height and width.
     """
     for i in range(count):
-        wanted = ti.cast(uniform(seed, step, i, VIEW) * SHARES, ti.i32)
+        number = first + i
+        wanted = ti.cast(uniform(seed, step, number, VIEW) * SHARES, ti.i32)
         low, high = 0, views - 1
         while low < high:
             middle = (low + high) // 2
@@ -47,8 +48,8 @@ def choose_pixels(
                 low = middle + 1
         height, width = extents[low * 2], extents[low * 2 + 1]
         pixels[i * 3] = low
-        pixels[i * 3 + 1] = ti.min(ti.cast(uniform(seed, step, i, ROW) * height, ti.i32), height - 1)
-        pixels[i * 3 + 2] = ti.min(ti.cast(uniform(seed, step, i, COLUMN) * width, ti.i32), width - 1)
+        pixels[i * 3 + 1] = ti.min(ti.cast(uniform(seed, step, number, ROW) * height, ti.i32), height - 1)
+        pixels[i * 3 + 2] = ti.min(ti.cast(uniform(seed, step, number, COLUMN) * width, ti.i32), width - 1)
 
 
 @ti.kernel

@@ -1,4 +1,4 @@
-"""The README's examples run, and its scene reference names every key of the schema."""
+"""The README's examples run, and the scene reference names every key of the schema."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_reference_names_every_key():
     from tidr.files import scene_cameras, scene_schema
     from tidr.fitting.settings import FitSettings
 
-    reference = README.read_text().split("## Scene file")[1].split("## Conventions")[0]
+    reference = (Path(tidr.__file__).parent / "docs" / "scene_file.md").read_text().split("<!-- make")[0]
     named = set(re.findall(r"`(?:\w+\.)*(?:X\.)?\.?(\w+)`", reference))
     tables = {
         "film": scene_schema.FilmTable,

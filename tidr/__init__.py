@@ -48,6 +48,7 @@ _NAMES = {
     "HashField": "scene.field",
     "FrequencyField": "scene.field",
     "Tetrahedra": "scene.tetrahedra",
+    "ParametricSurface": "scene.parametric",
     "PointCloud": "scene.points",
     "depth_mesh": "scene.rgbd",
     "depth_points": "scene.rgbd",
@@ -101,6 +102,10 @@ _NAMES = {
     "DensifySettings": "fitting.settings",
     "register_renderer": "renderers.renderer",
     "register_material": "renderers.shading",
+    "register_edges": "renderers.raster",
+    "register_geometry": "scene.parametric",
+    "register_loss": "fitting.own_losses",
+    "load_plugin": "files.plugins",
 }
 _MODULES = {
     "losses": "fitting.losses",

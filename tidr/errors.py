@@ -14,6 +14,9 @@ class TidrError(Exception):
         self.where, self.what, self.mend = str(where), what, mend
         super().__init__(f"{self.where}: {what}" + (f" ({mend})" if mend else ""))
 
+    def __reduce__(self) -> tuple:
+        return type(self), (self.where, self.what, self.mend)  # what was raised in another process
+
 
 class FileError(TidrError):
     """A file that is missing, malformed, too large or outside the scene's folder."""

@@ -24,6 +24,7 @@ from .scene.extraction import Extraction
 from .scene.field import FrequencyField, HashField
 from .scene.graph import Node
 from .scene.mesh import Mesh
+from .scene.parametric import ParametricSurface
 from .scene.solids import largest_solid
 from .scene.tetrahedra import Tetrahedra
 from .scene.topology import Topology
@@ -166,7 +167,7 @@ def crossing_vertices(extraction: Extraction, values: Array, points: Array, leve
 
 
 def mesh_of(
-    source: Node | VoxelGrid | Tetrahedra | Volume | HashField | FrequencyField | Mesh | Points,
+    source: Node | VoxelGrid | Tetrahedra | Volume | HashField | FrequencyField | Mesh | ParametricSurface | Points,
     resolution: int | tuple[int, int, int] = 64,
     level: float | None = None,
     lower=(-1, -1, -1),
@@ -190,6 +191,8 @@ def mesh_of(
     geometry = source.geometry if isinstance(source, Node) else source
     if isinstance(geometry, Mesh):
         return geometry
+    if isinstance(geometry, ParametricSurface):
+        return geometry.mesh()
     if isinstance(geometry, Tetrahedra):
         return marching_tetrahedra(geometry).mesh()
     if isinstance(geometry, VoxelGrid):

@@ -32,7 +32,7 @@ def ray_steps(ray, origins: ti.template(), directions: ti.template(), box: ti.te
     times, _ = box_interval(o, d, load3(box, 0), load3(box, 1))
     shift = 0.5
     if jitter != 0:
-        shift = uniform(seed, ray, 0, 0)
+        shift = uniform(seed, ray + jitter - 1, 0, 0)  # see `stratum_share`
     before = ti.ceil(times[0] / gap - shift)
     count = ti.min(ti.ceil(times[1] / gap - shift) - before, 1.0 * limit)
     return (before + shift) * gap, gap, ti.max(ti.cast(count, ti.i32), 0)
@@ -133,7 +133,7 @@ def list_strata(
             for k in range(number):
                 u = 0.5
                 if jitter != 0:
-                    u = uniform(seed, ray, k, 1)
+                    u = uniform(seed, ray + jitter - 1, k, 1)
                 t = ends[0] + (k + u) * gap
                 q = unit_position(ray, t, origins, directions, box)
                 put(
@@ -180,7 +180,7 @@ def refine(
             for k in range(extra):
                 u = 0.5
                 if jitter != 0:
-                    u = uniform(seed, ray, k, 2)
+                    u = uniform(seed, ray + jitter - 1, k, 2)
                 places[hit * extra + k] = inverse_cdf((k + u) / extra * total, first, number, weights)
 
 

@@ -121,10 +121,13 @@ def locate(q, size):
 
 @ti.func
 def stratum_share(jitter, seed, ray, k):
-    """Where in its stratum sample k sits, in [0, 1)."""
+    """Where in its stratum sample k sits, in [0, 1).
+
+    jitter: 0 takes the middle; else rays count from jitter - 1, so that a part of them sees the numbers of the whole.
+    """
     share = 0.5
     if jitter != 0:
-        share = uniform(seed, ray, k, 0)
+        share = uniform(seed, ray + jitter - 1, k, 0)
     return share
 
 

@@ -46,8 +46,8 @@ def regular(
         if times[0] < times[1]:
             ab = anchor(o, d, lower, upper, times, kind)
             offset = 0.5
-            if jitter == 1:
-                offset = uniform(seed, first + lane, 0, 0)
+            if jitter != 0:  # see `stratum_share` of volumes
+                offset = uniform(seed, first + lane + jitter - 1, 0, 0)
             for s in range(steps):
                 k = (s + 0.5) / steps
                 if ti.static(kind == CENTRE):

@@ -21,6 +21,7 @@ from .guard import DEFAULT, Limits, at, check_file, read_text
 from .imported import Imported
 from .mesh import READ as MESHES
 from .mesh import read_mesh
+from .plugins import check_plugins
 from .ply_elements import contents
 from .points import read_points
 from .scene_build import Files, build
@@ -86,12 +87,15 @@ def load_scene(
         source = _read(path, limits)
     given = apply_overrides(source.raw, overrides)
     faults = Faults(str(path))
+    plugins = check_plugins(source.raw, path.parent, limits, faults)
+    faults.check()
     table = read_tables(source.raw, limits, faults)
     faults.check()
     assert table is not None
     held = dict(source.meshes), dict(source.pictures), dict(source.volumes)
     files = Files(path.parent, source.given | given, limits, faults, *held)
     scene = build(table, files)
+    scene.plugins = plugins
     scene.source = None if isinstance(name_or_path, Mapping) else path.resolve()
     return scene
 

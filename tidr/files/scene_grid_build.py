@@ -1,4 +1,4 @@
-"""From the valid table of a volume, voxel grid, tetrahedra or field to the geometry itself."""
+"""From the valid table of a volume, voxel grid, tetrahedra, field or registered geometry to the geometry itself."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import numpy as np
 from tidr.errors import FileError, SceneError, TidrError
 from tidr.parameter import nearest
 from tidr.scene.graph import Geometry
+from tidr.scene.parametric import GEOMETRIES
 
 from .arrays import read_arrays
 from .guard import Limits, at, check_count
 from .scene_grids import FieldTable, Grid, GridTable, TetrahedraTable, VolumeTable, VoxelsTable, field_class
+from .scene_registered import build_registered
 from .volume import VolumeData, read_volume
 
 UNIT_BOX = ((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0))
@@ -33,6 +35,8 @@ def build_grid(grid: Grid, path: Path | None, limits: Limits, held: VolumeData |
     Raises:
         FileError, SceneError: what shows only now: a broken file, arrays that do not belong there, values out of range.
     """
+    if grid.key in GEOMETRIES:
+        return build_registered(grid)
     makers = {"volume": _volume, "voxels": _voxels, "tetrahedra": _tetrahedra}
     try:
         if grid.key == "field":

@@ -20,6 +20,7 @@ from .scene_grids import KEYS as GRIDS
 from .scene_grids import Grid, read_grid
 from .scene_points import KEYS as CLOUDS
 from .scene_points import read_cloud
+from .scene_registered import read_registered, registered_key
 from .scene_rgbd import KEY as RGBD
 from .scene_rgbd import read_rgbd
 from .scene_types import (
@@ -151,6 +152,7 @@ class TopTable(Table):
 
     up: Literal["y", "z"] = "y"
     description: str = ""
+    plugins: list[str] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -239,10 +241,12 @@ def _light(raw: object, path: list[object], faults: Faults) -> Table | None:
 
 
 def _node(raw: object, path: list[object], faults: Faults) -> NodeTable | None:
-    table = read_table(NodeTable, raw, path, faults)
+    own = registered_key(raw)
+    plain = {key: value for key, value in raw.items() if key != own} if isinstance(raw, dict) and own else raw
+    table = read_table(NodeTable, plain, path, faults)
     if table is None:
         return None
-    given = table.model_fields_set
+    given = table.model_fields_set | ({own} if own else set())
     if {"rotation_degrees", "quaternion"} <= given:
         faults.add([*path, "quaternion"], "stands beside rotation_degrees, give one of them")
     if table.quaternion is not None and not sum(item * item for item in table.quaternion) > 1e-24:
@@ -251,7 +255,7 @@ def _node(raw: object, path: list[object], faults: Faults) -> NodeTable | None:
         faults.add([*path, "instance_of"], "stands beside mesh, give one of them")
     if "shading" in given and table.mesh is None:
         faults.add([*path, "shading"], "needs mesh")
-    shapes = [key for key in ("mesh", "instance_of", *GRIDS, *CLOUDS, RGBD) if key in given]
+    shapes = [key for key in ("mesh", "instance_of", *GRIDS, *CLOUDS, RGBD, own) if key in given]
     if len(shapes) > 1 and shapes != ["mesh", "instance_of"]:
         faults.add([*path, shapes[1]], f"stands beside {shapes[0]}, give one of them")
     for key in ("volume", "voxels", "field", "gaussians"):
@@ -262,6 +266,9 @@ def _node(raw: object, path: list[object], faults: Faults) -> NodeTable | None:
 
 def _grid(raw: object, path: list[object], faults: Faults) -> Grid | None:
     """What a node holds other than a mesh; None where it holds nothing of the kind."""
+    own = registered_key(raw)
+    if own and isinstance(raw, dict):
+        return read_registered(own, raw[own], [*path, own], faults)
     found = [key for key in (*GRIDS, *CLOUDS, RGBD) if key in raw] if isinstance(raw, dict) else []
     if not found or not isinstance(raw, dict):
         return None

@@ -20,16 +20,18 @@ from tidr.scene.material import BLENDED, Material
 from tidr.scene.mesh import Mesh
 from tidr.scene.mesh_data import MaterialData, MeshData
 from tidr.scene.meter import Meter
+from tidr.scene.parametric import ParametricSurface, key_of
 from tidr.scene.texture import Texture
 
 from .arrays import npz_bytes
-from .guard import check_mesh
+from .guard import check_mesh, read_bytes
 from .image import encode_png
 from .mtl import KEYWORDS, write_mtl
 from .obj import write_obj
 from .scene_cameras import LENS
 from .scene_grid_write import grid_table
 from .scene_point_build import cloud_file
+from .scene_registered import registered_table
 from .write import write_files
 
 FILES_AT_ONCE = 64
@@ -56,7 +58,10 @@ def write_scene(scene: Scene, path: str | Path) -> None:
     names = _Names(path.stem)
     files: dict[Path, bytes] = {}
     pictures = _pictures(scene, path, names, files)
+    plugins = {names.free(plugin.stem, ".py"): read_bytes(plugin) for plugin in scene.plugins}
+    files |= {path.with_name(name): data for name, data in plugins.items()}
     tables: dict[str, Any] = {
+        "plugins": list(plugins),
         "film": _film(scene),
         "cameras": {name: _camera(camera) for name, camera in scene.cameras.items()},
         "materials": {name: _material(name, item, pictures) for name, item in scene.materials.items()},
@@ -69,7 +74,7 @@ def write_scene(scene: Scene, path: str | Path) -> None:
         if node.geometry is None:
             continue
         order = _slot_order(node.geometry) if isinstance(node.geometry, Mesh) and node.materials else []
-        if node.materials and type(node.geometry).__name__ in PAINTED:
+        if node.materials and (type(node.geometry).__name__ in PAINTED or isinstance(node.geometry, ParametricSurface)):
             table["material"] = [node.materials[slot] for slot in order] or list(node.materials)
         if id(node.geometry) in owners:
             table["instance_of"] = owners[id(node.geometry)]
@@ -78,6 +83,8 @@ def write_scene(scene: Scene, path: str | Path) -> None:
         if isinstance(node.geometry, Mesh):
             table["mesh"], table["shading"] = names.free(name, ".obj"), node.geometry.shading
             files |= _mesh_files(path.with_name(table["mesh"]), scene, node, order, pictures)
+        elif (own := key_of(node.geometry)) is not None:
+            table[own] = registered_table(name, node.geometry)
         elif type(node.geometry).__name__ in CLOUDS:
             file = names.free(name, ".ply")
             key, files[path.with_name(file)] = cloud_file(name, node.geometry)

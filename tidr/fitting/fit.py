@@ -26,7 +26,7 @@ from ..parameter import Parameters, nearest
 from . import checkpoint
 from .density_control import DensityControl
 from .growth import Growth
-from .loop import Loop, Plan, Scheduled, Watcher, jittered, newest
+from .loop import Loop, Plan, Scheduled, Watcher, newest
 from .moves import optimizers_of
 from .objective import Objective, fitted_grids
 from .optimizers import Adam, Optimizer
@@ -34,6 +34,7 @@ from .report import SHOWN, RunFolder, measure
 from .settings import FitSettings, ParameterSettings, checked, start_of
 from .start import begin
 from .start_box import begin_box, begin_even
+from .step import Crew, jittered
 from .truth import how_far
 from .views import Views, load_views
 
@@ -131,16 +132,26 @@ def fit_from_settings(
     resume: bool = False,
     force: bool = False,
     watcher: Watcher | None = None,
+    crew: Crew | None = None,
 ) -> FitResult:
     """Fit a scene as its [fit] table (or `settings`) says; see `fit`.
 
     Args:
         steps: where to stop; the settings' steps when None. Schedules keep to the settings' steps, so that 50 steps and
             50 more after a resume are the first 100 of the same fit.
+        crew: who works out each step's views (`workers.Workers`); this process alone when None.
 
     Raises:
         SceneError: the scene has no [fit] table, or one that does not fit it.
     """
+    plan, held = planned(scene, settings, steps)
+    plan.crew = crew
+    truth = (settings or scene.fit or FitSettings()).truth
+    return _run(plan, held, output, resume=resume, force=force, watcher=watcher, truth=truth)
+
+
+def planned(scene: Scene, settings: FitSettings | None = None, steps: int | None = None) -> tuple[Plan, Views | None]:
+    """What `fit_from_settings` does, before it does it, and the views kept out of it; the scene is made ready."""
     settings = settings or scene.fit
     if settings is None:
         raise SceneError("fit", "the scene has no [fit] table", "add one, or call tidr.fit(scene, views, ...)")
@@ -181,7 +192,7 @@ def fit_from_settings(
     ignored = ("views", "targets", "depths", "truth", "steps", "save_every", "save_seconds", "patience", "tolerance")
     about = {key: value for key, value in asdict(settings).items() if key not in ignored}
     plan.scene_hash = _scene_hash(plan, about)
-    return _run(plan, held, output, resume=resume, force=force, watcher=watcher, truth=settings.truth)
+    return plan, held
 
 
 def _run(

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tidr.renderers.rays import RayRenderer
-from tidr.renderers.renderer import Image, Renderer, render
+from tidr.renderers.renderer import Renderer
 from tidr.scene.graph import Scene
 
 from ..errors import FileError, GradientError, SceneError, TidrError
@@ -25,8 +24,9 @@ from .objective import Objective
 from .optimizers import Optimizer, finite_gradients
 from .report import RunFolder
 from .schedules import Constant, EarlyStop
+from .step import Crew, CrewError, Sum, gradients_of, summed
 from .tape import Tape
-from .views import Batch, Views, behind, random_background, schedule
+from .views import Views
 
 IN_A_ROW, SHARE = 5, 0.01  # skipped steps that end a fit: so many together, or this share of all (at least as many)
 WINDOW, RAY_WINDOW = 10, 100  # steps whose mean loss is held against the best; more where seeing all views takes more
@@ -38,7 +38,9 @@ class FitError(TidrError):
 
 
 class Watcher:
-    """Hears how a fit goes; this one says nothing."""
+    """Hears how a fit goes; this one says nothing. One that holds the fit lets go when `interrupts` caught a signal."""
+
+    interrupts: Interrupts | None = None
 
     def start(self, done: int, total: int) -> None:
         """The loop begins: `done` steps are behind it."""
@@ -51,6 +53,9 @@ class Watcher:
 
     def stop(self) -> None:
         """The loop ended, well or not."""
+
+    def linger(self) -> None:
+        """All is done and written."""
 
 
 @dataclass
@@ -74,7 +79,7 @@ class Plan:
     steps: where it ends; horizon: the length that schedules are made for. growth: grids that get finer on the way.
     density: Gaussians that come and go. anneal: options of the renderer and where they end. blind: paths of parameters
     whose gradient may be 0 in every view at first.
-    scene_hash: what a checkpoint must be about.
+    scene_hash: what a checkpoint must be about. crew: who works out each step's shares; this process alone when None.
     """
 
     scene: Scene
@@ -98,6 +103,7 @@ class Plan:
     anneal: Mapping[str, float] = field(default_factory=dict)
     blind: frozenset[str] = frozenset()
     scene_hash: str = ""
+    crew: Crew | None = None
 
     def drawer(self, step: int) -> Any:
         """The renderer of a step."""
@@ -141,6 +147,7 @@ class Loop:
         self.watcher.start(self.step, self.plan.steps)
         try:
             with Interrupts() as interrupts:
+                self.watcher.interrupts = interrupts
                 if self.step == 0:
                     self._save()
                 while self.step < self.plan.steps and not self.early:
@@ -202,12 +209,11 @@ class Loop:
         self._grow(self.step)
         if self.plan.density is not None:
             self.plan.density.reach(self.step)
-        batch = self._batch(self.step)
         if self.step == 0:
             self._refuse_blind()
             if self.plan.density is not None:
                 self.plan.density.forget()
-        tape = self._gradients(batch)
+        tape = self._gradients(self.step)
         if tape is not None:
             for one in self.plan.optimizers:
                 one.move(self.step, self.plan.horizon)
@@ -233,36 +239,25 @@ class Loop:
         if density is not None and density.advance(self.step + 1, [one.optimizer for one in self.plan.optimizers]):
             self.best, self.best_values = math.inf, {}
 
-    def _batch(self, step: int) -> Batch:
+    def _gradients(self, step: int) -> Tape | Sum | None:
+        """The tape of one step's batch, its gradients filled; None where the loss or one of them is not finite."""
         plan = self.plan
-        background = random_background(plan.seed, step) if plan.random_background else None
-        if plan.rays_per_step:
-            return plan.views.pixels(plan.seed, step, plan.rays_per_step, background)
-        return plan.views.batch(schedule(len(plan.views), plan.views_per_step, plan.seed, step), background)
-
-    def _gradients(self, batch: Batch) -> Tape | None:
-        """The tape of one batch, its gradients filled; None where the loss or one of them is not finite."""
-        plan, tape = self.plan, Tape(self.plan.params)
         try:
-            with behind(plan.scene, batch.background, plan.views.hides_environment), tape:
-                plan.objective.add_to(tape, self._drawn(batch), batch)
+            if plan.crew is None:
+                tape = gradients_of(plan, step, self.step)
+            else:
+                tape = summed(plan, plan.crew.parts(plan, step, self.step))
         except GradientError as error:
             self._trouble = str(error)
             return None
+        except CrewError as error:
+            self._save()
+            raise FitError(error.where, f"{error.what}; the state is saved", error.mend) from error
         bad = finite_gradients(plan.params)
         if bad:
             self._trouble = f"the gradient of {', '.join(bad)} is not finite"
             return None
         return tape
-
-    def _drawn(self, batch: Batch) -> Image:
-        """What the batch is compared with."""
-        scene, renderer = self.plan.scene, jittered(self.plan.drawer(self.step), self.plan.seed + self.step)
-        if batch.pixels is None:
-            height, width = batch.sizes[0]
-            return render(scene, batch.cameras, renderer, width, height)
-        assert isinstance(renderer, RayRenderer)
-        return renderer.render_pixels(scene, batch.cameras, batch.sizes, batch.pixels, batch.rgb.rows)
 
     def _refuse_blind(self) -> None:
         """Before the first step: a parameter whose gradient is exactly zero in every view is a mistake."""
@@ -271,7 +266,7 @@ class Loop:
         for step in range(math.ceil(len(plan.views) / min(plan.views_per_step, len(plan.views)))):
             for path in blind:
                 plan.params[path].zero_grad()
-            if self._gradients(self._batch(step)) is None:
+            if self._gradients(step) is None:
                 return
             blind = {path for path in blind if not plan.params[path].grad_numpy().any()}
             if not blind:
@@ -279,9 +274,8 @@ class Loop:
         if blind:
             what = "its gradient is exactly zero in every view, so the fit cannot change it"
             raise FitError(", ".join(sorted(blind)), what, "leave it out, or see that the views show it")
-        self._batch(self.step)
 
-    def _record(self, tape: Tape | None) -> None:
+    def _record(self, tape: Tape | Sum | None) -> None:
         seconds = self._before + time.monotonic() - self._started
         names = self.columns[2:-1]
         found = [math.nan] * (len(names) + 1) if tape is None else [tape.loss, *(tape.terms[name] for name in names)]
@@ -352,19 +346,6 @@ def newest(folder: Path, watcher: Watcher) -> checkpoint.Checkpoint | None:
     if found is None:
         watcher.say(f"{folder} holds no checkpoint; starting from the beginning")
     return found
-
-
-def jittered(renderer: Any, seed: int | None) -> Any:
-    """A renderer whose random places are those of `seed`, none where it is None; others stay as they are.
-
-    One that has a seed but no choice of jitter always looks at random places.
-    """
-    optional = hasattr(renderer, "jitter")
-    if not (renderer.jitter if optional else hasattr(renderer, "seed")):
-        return renderer
-    if seed is None:
-        return replace(renderer, jitter=False) if optional else renderer
-    return replace(renderer, seed=seed & 0x7FFFFFFF)
 
 
 def _under(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

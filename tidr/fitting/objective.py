@@ -25,6 +25,7 @@ from . import (
     volume_losses,
 )
 from .depth_losses import both_known
+from .own_losses import OWN
 from .settings import (
     CLOUD_LOSSES,
     DEPTH_LOSSES,
@@ -59,8 +60,10 @@ class Term:
 
     @property
     def needs_views(self) -> bool:
-        """Whether it compares pixels with neighbours, or depths; of the user's own losses it is assumed that not."""
-        return self.name.startswith(("multi_scale_", "depth_")) or self.name == "dssim"
+        """Whether it compares pixels with neighbours, or depths; of the user's own losses it is assumed that not,
+        unless they were registered so."""
+        own = OWN.get(self.name)
+        return self.name.startswith(("multi_scale_", "depth_")) or self.name == "dssim" or bool(own and own.neighbors)
 
     @property
     def needs_rgb(self) -> bool:
@@ -105,9 +108,9 @@ class Objective:
     def names(self) -> list[str]:
         return list(dict.fromkeys(term.name for term in self.terms))
 
-    def add_to(self, tape: Tape, image, batch: Batch) -> None:
-        """Add every term for one batch."""
-        for term in self.terms:
+    def add_to(self, tape: Tape, image, batch: Batch | None, terms: Iterable[Term] | None = None) -> None:
+        """Add every term for one batch, or some of them; those of things look at no batch."""
+        for term in self.terms if terms is None else terms:
             if not term.things:
                 tape.add(replace(term.function(image, batch), name=term.name), term.weight)
             for thing, divisor in term.things:
@@ -134,6 +137,8 @@ def _term(loss: str | Function, weight: float, meshes: tuple[tuple[Node, float],
         return Term(getattr(loss, "__name__", "loss"), weight, loss)
     check_loss("losses", loss)
     plain = loss.partition(":")[0]
+    if loss in OWN:
+        return Term(loss, weight, OWN[loss].function)
     if plain in GRID_LOSSES:
         return Term(loss, weight, *_grid_loss(loss, grids))
     if loss in CLOUD_LOSSES:

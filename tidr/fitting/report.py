@@ -10,7 +10,10 @@ import platform
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +33,7 @@ from .views import Views, behind
 
 SHOWN = 6  # views in the pictures
 FRAMES, FRAME_MS, LARGEST_FRAME = 24, 80, 256
+LIGHT_SAMPLES = 128  # a pixel, at least, of pictures that are measured
 SWING_DEGREES, STEEP_DEGREES = 30, 60
 
 
@@ -76,7 +80,7 @@ class RunFolder:
         write_image(self.path / f"{name}.png", grid(images))
 
     def finish(self, scene: Scene, renderer: Renderer, views: Views, metrics: dict) -> None:
-        """The fitted scene, its measures and a turn around it."""
+        """The fitted scene, its measures and a turn around it; with matplotlib also the losses as a picture."""
         if not scene.cameras:  # a scene that can be rendered as it is
             for number, camera in enumerate(views.cameras[:SHOWN]):
                 scene.add_camera(f"view_{number}", camera)
@@ -84,11 +88,15 @@ class RunFolder:
         write_bytes(self.path / "metrics.json", _json(metrics))
         if not all(isinstance(camera, Meter) for camera in views.cameras):
             write_bytes(self.path / "turntable.gif", turntable(scene, renderer, views))
+        if find_spec("matplotlib") is not None:
+            from ..plots import losses
+
+            losses(self.path).save(self.path / "loss.png")
 
 
 def measure(scene: Scene, renderer: Renderer, views: Views, per_step: int) -> tuple[dict, list[np.ndarray]]:
     """PSNR (dB, of linear RGB clipped to 1 and of its sRGB) and mask IoU of each view, their means; SHOWN pictures."""
-    each, shown = {}, []
+    each, shown, renderer = {}, [], _calm(renderer)
     for number, (rgb, alpha) in enumerate(draw(scene, renderer, views, per_step)):
         rgb, wanted = np.clip(rgb, 0, 1), np.clip(views.pictures([number])[0], 0, 1)
         each[views.names[number]] = {
@@ -102,6 +110,13 @@ def measure(scene: Scene, renderer: Renderer, views: Views, per_step: int) -> tu
         found = [one[key] for one in each.values() if one[key] is not None]
         means[key] = float(np.mean(found)) if found else None
     return {"mean": means, "views": each}, shown
+
+
+def _calm(renderer: Any) -> Any:
+    """One that follows light by random paths, with enough of them to show the scene and not their noise."""
+    if {"samples", "roulette_depth"} <= getattr(renderer, "__dataclass_fields__", {}).keys():
+        return replace(renderer, samples=max(renderer.samples, LIGHT_SAMPLES))
+    return renderer
 
 
 def draw(scene: Scene, renderer: Renderer, views: Views, per_step: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 
 from ..errors import SceneError
 from ..parameter import nearest
+from .own_losses import OWN
 
 OPTIMIZERS = ("adam", "sgd", "uniform_adam", "vector_adam", "large_steps")
 SCHEDULES = ("constant", "exponential", "cosine", "warmup")
@@ -120,7 +121,8 @@ class FitSettings:
     levels of a PNG times metres_per_level are the depths along the camera's axis, 0 is not known.
     hold_out: every k-th view is kept out of the fit for the report (0: none).
     parameters: {glob pattern of dotted paths: how}; the first pattern that matches a path counts.
-    losses: {name of LOSSES, RAY_LOSSES, VOLUME_LOSSES, CLOUD_LOSSES, POINT_LOSSES or GRID_LOSSES: weight}; "alpha_"
+    losses: {name of LOSSES, RAY_LOSSES, VOLUME_LOSSES, CLOUD_LOSSES, POINT_LOSSES or GRID_LOSSES, or one registered by
+    `register_loss`: weight}; "alpha_"
     compares masks in place of colours, "coarse_" what the coarse network of a `FrequencyField` sees (NeRF's loss is mse
     plus coarse_mse), "multi_scale_" a pyramid of pictures. One of GRID_LOSSES is about all fitted grids that it suits,
     or about those whose path matches the pattern behind a colon, as in "total_variation:smoke.density". "dssim" is
@@ -230,9 +232,14 @@ def _check_pictures(settings: FitSettings) -> None:
 def check_loss(where: str, name: str) -> None:
     """Raise SceneError where this is no name of a loss, or a pattern follows one that is about no grid."""
     plain, colon, _ = name.partition(":")
-    _known(where, plain, (*LOSSES, *RAY_LOSSES, *VOLUME_LOSSES, *CLOUD_LOSSES, *POINT_LOSSES, *GRID_LOSSES))
+    _known(where, plain, known_losses())
     if colon and plain not in GRID_LOSSES:
         raise SceneError(where, f"{plain} is about no grid, so no pattern can follow: {name!r}", f"write {plain!r}")
+
+
+def known_losses() -> tuple[str, ...]:
+    """The names of all losses, registered ones included."""
+    return (*LOSSES, *RAY_LOSSES, *VOLUME_LOSSES, *CLOUD_LOSSES, *POINT_LOSSES, *GRID_LOSSES, *OWN)
 
 
 def _known(where: str, name: str, known: tuple[str, ...]) -> None:

@@ -125,17 +125,17 @@ class Views:
         behind, depth = self._over(background, rgb, alpha), self._stacked(indices) if self._depths else None
         return Batch(chosen, rgb, alpha, behind, [(height, width)] * count, depth=depth)
 
-    def pixels(self, seed: int, step: int, count: int, background: Colour | None = None) -> Batch:
+    def pixels(self, seed: int, step: int, count: int, background: Colour | None = None, first: int = 0) -> Batch:
         """`count` random pixels of all views, each equally likely, over `background` (their own when None).
 
         They depend on nothing but the arguments, so a resumed fit goes on as if it had not stopped. Two batches of one
-        length share their memory.
+        length share their memory. `first` leaves out so many that come before.
         """
         rgb, alpha = self._arrays((count,))
         pixels = self._pixels.setdefault(count, Buffer((count * 3,), "int"))
         tables = (self._shares.ndarray, self._extents.ndarray, pixels.ndarray)
         with unrecorded():
-            kernels.choose_pixels(_short(seed), step, count, len(self), *tables)
+            kernels.choose_pixels(_short(seed), step, first, count, len(self), *tables)
             self._store.copy_pixels(count, pixels, self._extents, rgb, alpha)
         return Batch(self.cameras, rgb, alpha, self._over(background, rgb, alpha), self.sizes, pixels)
 

@@ -34,9 +34,18 @@ def markdown(results: Sequence[Result]) -> str:
     head, *body = matrix(results)
     lines = ["# Toy problems", "", f"Backend {running.arch}, {running.precision} bits, {running.threads} threads.", ""]
     lines += _piped([head, ["---"] * len(head), *body])
-    lines += ["", *_piped([["problem", "edges", "verdict", "error", "limit", "iterations", "seconds", "MiB"], ["---"] * 8])]
+    lines += [
+        "",
+        *_piped([["problem", "edges", "verdict", "error", "limit", "iterations", "seconds", "MiB"], ["---"] * 8]),
+    ]
     for r in results:
-        numbers = [f"{r.error:.3g} {r.measure}", f"{r.threshold:.3g}", str(r.iterations), f"{r.seconds:.1f}", f"{r.device_mib:.1f}"]
+        numbers = [
+            f"{r.error:.3g} {r.measure}",
+            f"{r.threshold:.3g}",
+            str(r.iterations),
+            f"{r.seconds:.1f}",
+            f"{r.device_mib:.1f}",
+        ]
         lines += _piped([[r.problem, r.treatment, WORDS[r.verdict], *numbers]])
     return "\n".join([*lines, "", *(f"- {note}" for note in _notes(results))]) + "\n"
 

@@ -20,6 +20,7 @@ from tidr.parameter import nearest
 from tidr.scene.extraction import Extraction
 from tidr.scene.graph import Node, Scene
 from tidr.scene.mesh import Mesh
+from tidr.scene.parametric import ParametricSurface
 from tidr.scene.tetrahedra import Tetrahedra
 
 DEFAULT_MATERIAL = ""
@@ -31,7 +32,7 @@ class Instance:
 
     index: int
     node: Node
-    mesh: Mesh | Extraction
+    mesh: Mesh | Extraction | ParametricSurface
     vertex: int
     uv: int
     normal: int
@@ -40,16 +41,18 @@ class Instance:
         """[V, 3] in object space; those of a surface are made anew, on the open tape."""
         if isinstance(self.mesh, Mesh):
             return self.mesh.vertices
+        if isinstance(self.mesh, ParametricSurface):
+            return self.mesh.vertices()
         tetrahedra = self.node.geometry
         assert isinstance(tetrahedra, Tetrahedra)
         return surface_vertices(tetrahedra, self.mesh)
 
 
-def mesh_of(node: Node) -> Mesh | Extraction | None:
-    """What a node gives to a rasterizer: its mesh, or its tetrahedra's surface as it is now."""
+def mesh_of(node: Node) -> Mesh | Extraction | ParametricSurface | None:
+    """What a node gives to a rasterizer: its mesh or parametric surface, or its tetrahedra's surface as it is now."""
     if isinstance(node.geometry, Tetrahedra):
         return node.geometry.extraction()
-    return node.geometry if isinstance(node.geometry, Mesh) else None
+    return node.geometry if isinstance(node.geometry, Mesh | ParametricSurface) else None
 
 
 class Pack:

@@ -15,7 +15,7 @@ from .hybrid_meshes import MeshLayer
 from .hybrid_walk import Composed, Walk
 from .points import PointRenderer
 from .raster import Rasterizer
-from .renderer import HYBRID, Image
+from .renderer import HYBRID, Image, kind_of
 from .volume import VolumeRenderer
 from .volume_compose import before, expected, unit
 
@@ -101,7 +101,7 @@ class HybridRenderer:
             SceneError: a node of a kind that is not drawn, or the boxes of two volumes overlap along a ray.
         """
         for node in scene.nodes.values():
-            kind = type(node.geometry).__name__
+            kind = kind_of(node.geometry)
             if node.geometry is not None and kind not in HYBRID:
                 mend = f"it draws {', '.join(sorted(HYBRID))}"
                 raise SceneError(f"nodes.{node.name}", f"is of kind {kind}, which no hybrid renderer draws", mend)

@@ -20,6 +20,7 @@ from tidr.parameter import nearest
 from tidr.scene.camera import Camera
 from tidr.scene.graph import Scene
 from tidr.scene.mesh import Mesh
+from tidr.scene.parametric import ParametricSurface
 from tidr.scene.tetrahedra import Tetrahedra
 from tidr.scene.volume import Volume
 
@@ -139,7 +140,8 @@ class PhotonMapper:
 
 def _transport(scene: Scene) -> TransportScene:
     for name, node in scene.nodes.items():
-        if node.geometry is not None and not isinstance(node.geometry, Mesh | Tetrahedra | Volume):
+        known = isinstance(node.geometry, Mesh | Tetrahedra | ParametricSurface | Volume)
+        if node.geometry is not None and not known:
             what = f"photons do not meet a {type(node.geometry).__name__}"
             raise SceneError(
                 f"nodes.{name}", what, "meshes and media are drawn; take the node out, or another renderer"

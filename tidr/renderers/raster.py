@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -23,9 +24,37 @@ from .mesh_surface import MeshSurface
 from .renderer import Image
 from .shading import Shading, unit_normals
 from .views import Views
-from .visibility import find
+from .visibility import Found, find
 
 EDGES = ("none", "antialias", "soft")
+_TREATMENTS: dict[str, Callable[[Found], Treatment]] = {"antialias": Antialias}
+
+
+class Treatment(Protocol):
+    """What is done to a finished picture at silhouettes."""
+
+    def apply(self, image: Array) -> Array:
+        """The channel [B, H, W, C] with its silhouettes treated, by operations on the open tape."""
+        ...
+
+
+def register_edges(name: str) -> Callable[[Callable[[Found], Treatment]], Callable[[Found], Treatment]]:
+    """Class decorator: `Rasterizer(edges=name)` makes one object of the class from what each render found.
+
+    `apply` then takes rgb and alpha in turn. found.entries.screen is what the triangles' corners became on the screen:
+    its gradient reaches vertices, transforms and cameras.
+
+    Raises:
+        SceneError: tidr has a treatment of this name.
+    """
+
+    def register(kind: Callable[[Found], Treatment]) -> Callable[[Found], Treatment]:
+        if name in EDGES:
+            raise SceneError(f"register_edges({name!r})", "is a treatment of tidr", "choose another name")
+        _TREATMENTS[name] = kind
+        return kind
+
+    return register
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +62,8 @@ class Rasterizer:
     """Draws the triangle meshes of a scene.
 
     edges: "none" is analytic inside triangles and blind at silhouettes; "antialias" (Laine et al. 2020) blends the
-    pixel pairs that a silhouette crosses; "soft" (Liu et al. 2019) gives every triangle a fuzzy border.
+    pixel pairs that a silhouette crosses; "soft" (Liu et al. 2019) gives every triangle a fuzzy border; others are
+    those of `register_edges`.
     channels: what every render makes at once, of rgb, alpha and names of vertex attributes; ("alpha",) skips shading.
     cull_back: leave out triangles turned away from the camera.
 
@@ -59,7 +89,7 @@ class Rasterizer:
     faces_per_pixel: int = 16
 
     def __post_init__(self) -> None:
-        _choice("edges", self.edges, EDGES)
+        _choice("edges", self.edges, (*EDGES, *(name for name in _TREATMENTS if name not in EDGES)))
         _choice("distance", self.distance, ("euclidean", "barycentric", "hard"))
         _choice("color_mode", self.color_mode, ("softmax", "hard"))
         _choice("alpha_mode", self.alpha_mode, ("product", "sum", "hard"))
@@ -97,7 +127,8 @@ class HardFrame:
             self.found = find(world, views, screen, settings.cull_back)
         self.entries = self.found.entries
         self._bary: Array | None = None
-        self.antialias = Antialias(self.found) if settings.edges == "antialias" else None
+        treatment = _TREATMENTS.get(settings.edges)
+        self.treatment = None if treatment is None else treatment(self.found)
 
     def makers(self) -> dict[str, Callable[[], Array]]:
         """A function for every channel that this frame can make."""
@@ -159,8 +190,8 @@ class HardFrame:
         return out
 
     def smoothed(self, image: Array) -> Array:
-        """The image with its silhouettes antialiased, where the settings say so."""
-        return image if self.antialias is None else self.antialias.apply(image)
+        """The image with its silhouettes treated as the settings say."""
+        return image if self.treatment is None else self.treatment.apply(image)
 
     def _interpolated(self, attribute: Array, corners) -> Array:
         return self.to_pixels(interpolated(self.entries, self.bary, attribute, corners))

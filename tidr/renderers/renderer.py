@@ -123,6 +123,7 @@ _RENDERERS: dict[str, str | type] = {
 SUITED = {
     "Mesh": "raster",
     "Tetrahedra": "raster",
+    "ParametricSurface": "raster",
     "Volume": "volume",
     "HashField": "volume",
     "FrequencyField": "volume",
@@ -130,8 +131,14 @@ SUITED = {
     "NeusGrid": "neus",
     "PointCloud": "points",
     "Gaussians": "points",
-}  # by the name of the geometry's class, so that nothing is imported to find out
-HYBRID = ("Mesh", "Tetrahedra", "Volume", "Gaussians")  # drawn into one picture where a scene holds several of them
+}  # by the name of the geometry's class or of a base of it, so that nothing is imported to find out
+HYBRID = (
+    "Mesh",
+    "Tetrahedra",
+    "ParametricSurface",
+    "Volume",
+    "Gaussians",
+)  # drawn into one picture where a scene holds several of them
 # Types of materials, and slots of any, that light transport draws, and a rasterizer does not or not fully.
 TRANSPORTED = ("conductor", "dielectric", "thin_dielectric", "plastic", "principled", "blend")
 FOLLOW_LIGHT = ("path", "photons", "light_tracing")
@@ -148,6 +155,16 @@ def register_renderer(name: str) -> Callable[[type], type]:
     return register
 
 
+def known_renderers() -> tuple[str, ...]:
+    """The short names of all renderers."""
+    return tuple(_RENDERERS)
+
+
+def registered() -> list[str]:
+    """The short names of all renderers."""
+    return list(_RENDERERS)
+
+
 def suited(scene: Scene) -> str:
     """The short name of the renderer for what the scene holds; "raster" where it holds nothing.
 
@@ -157,7 +174,7 @@ def suited(scene: Scene) -> str:
     Raises:
         SceneError: kinds of geometry that no one renderer draws.
     """
-    held = {type(node.geometry).__name__ for node in scene.nodes.values() if node.geometry is not None}
+    held = {kind_of(node.geometry) for node in scene.nodes.values() if node.geometry is not None}
     names = sorted({SUITED[kind] for kind in held if kind in SUITED})
     if len(names) > 1 and not held <= set(HYBRID):
         raise SceneError("renderer", f"the scene holds {', '.join(sorted(held))}", f"choose one of {', '.join(names)}")
@@ -167,6 +184,12 @@ def suited(scene: Scene) -> str:
     if len(names) > 1:
         return "hybrid"
     return names[0] if names else "raster"
+
+
+def kind_of(geometry: object) -> str:
+    """The name in SUITED of the geometry's class or of a base of it; else that of its class."""
+    names = [kind.__name__ for kind in type(geometry).__mro__]
+    return next((name for name in names if name in SUITED), names[0])
 
 
 def _transported(material: Material) -> bool:

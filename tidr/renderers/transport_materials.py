@@ -15,6 +15,7 @@ from tidr.kernels.transport import slots as kinds
 from tidr.scene.graph import Scene
 from tidr.scene.material import Material, Source, VertexColors, blended
 from tidr.scene.mesh import Mesh
+from tidr.scene.parametric import ParametricSurface
 from tidr.scene.tetrahedra import Tetrahedra
 from tidr.scene.texture import WRAPS, Texture
 
@@ -137,7 +138,8 @@ class TransportMaterials:
 
 def _used(scene: Scene) -> set[str]:
     """Names of the materials of the scene's meshes."""
-    nodes = [node for node in scene.nodes.values() if isinstance(node.geometry, Mesh | Tetrahedra)]
+    drawn = Mesh | Tetrahedra | ParametricSurface
+    nodes = [node for node in scene.nodes.values() if isinstance(node.geometry, drawn)]
     return {name for node in nodes for name in node.materials or (DEFAULT_MATERIAL,)}
 
 

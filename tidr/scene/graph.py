@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -117,6 +118,7 @@ class Scene:
         self.lights: dict[str, Light] = {}
         self.materials: dict[str, Material] = {}
         self.source: Any = None
+        self.plugins: list[Path] = []
         self.fit: Any = None
 
     def add_node(self, name: str, node: Node) -> Node:

@@ -1,0 +1,39 @@
+"""Losses of the user's own under names, for the `losses` of fits and scene files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..errors import SceneError
+
+OWN: dict[str, OwnLoss] = {}
+
+
+@dataclass(frozen=True)
+class OwnLoss:
+    """`function(image, target)`; neighbors: it compares pixels with those beside them."""
+
+    function: Callable
+    neighbors: bool
+
+
+def register_loss(name: str, neighbors: bool = False) -> Callable[[Callable], Callable]:
+    """Decorator: makes `function(image, target) -> Loss` a loss that fits know by name.
+
+    image is an `Image`, target has the device arrays rgb and alpha of the same shapes. With `neighbors` it gets whole
+    views only; otherwise also random pixels [n, C], in fits that draw these.
+
+    Raises:
+        SceneError: a loss of tidr has this name.
+    """
+
+    def register(function: Callable) -> Callable:
+        from .settings import known_losses
+
+        if name not in OWN and (name in known_losses() or ":" in name):
+            raise SceneError(f"register_loss({name!r})", "is a loss of tidr, or has a colon", "choose another name")
+        OWN[name] = OwnLoss(function, neighbors)
+        return function
+
+    return register
