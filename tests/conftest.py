@@ -78,9 +78,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     session.config.option.loadscopereorder = False
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take long come first, so that no worker begins one at the end. Within a file, tests of one backend run
-    together: a change of backend compiles anew. Tests that compare two backends stand between those of each."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long fits and studies wait for --long or --rows.
+
+    Files that take long come first, so that no worker begins one at the end. Within a file, tests of one backend run
+    together: a change of backend compiles anew. Tests that compare two backends stand between those of each.
+    """
 
     def backends_of(item: pytest.Item) -> tuple[str, ...]:
         chosen = getattr(getattr(item, "callspec", None), "params", {}).get("backend", "")
@@ -88,6 +91,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         names = (*getattr(item, "fixturenames", ()), known.get(chosen))
         return tuple(name for name in ("f32", "f64", "vulkan") if name in names)
 
+    if not config.getoption("--long") and config.getoption("--rows") is None:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long")])
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
     order: dict[str, int] = {}
     for item in sorted(items, key=lambda item: not item.path.stem.startswith(tuple(f"test_{name}" for name in LONG))):
         order.setdefault(str(item.path), len(order))

@@ -17,12 +17,14 @@ GRAVITY = ("passed", "skipped", "failed")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("rows of the checklist")
+    group.addoption("--long", action="store_true", help="run fits and statistical studies that take long, too")
     group.addoption("--rows", metavar="LIST", help="run only the tests of these rows, as in 4-23,26")
     group.addoption("--rows-report", metavar="FILE", type=Path, help="write what the tests said of each row as JSON")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"row(number, ...): rows of the checklist, 1 to {len(ROWS)}, that a test proves")
+    config.addinivalue_line("markers", "long: a fit or a study that takes long; runs with --long and with --rows")
     config.pluginmanager.register(RowsPlugin(config), "rows")
 
 

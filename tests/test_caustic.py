@@ -27,6 +27,7 @@ def seen(scene, camera: str, target: np.ndarray, **settings) -> np.ndarray:
     return tidr.render(scene, camera, mapper, *target.shape[1::-1]).rgb.numpy().reshape(target.shape)
 
 
+@pytest.mark.long
 @pytest.mark.row(54, 195)
 def test_a_flat_lens_bends_until_its_light_gathers_in_the_picture(f32):
     """Forty steps with a tenth of the photons; only heights move."""
@@ -46,6 +47,7 @@ def test_a_flat_lens_bends_until_its_light_gathers_in_the_picture(f32):
     assert 0.02 < np.ptp(bent[:, 1]) < 0.2
 
 
+@pytest.mark.long
 @pytest.mark.row(54)
 def test_the_light_behind_a_ball_tells_its_index_of_refraction(f32):
     """A quarter of the steps come near; and around the truth the gradient, over a few seeds, points towards it."""

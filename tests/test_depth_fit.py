@@ -27,6 +27,7 @@ def plane_and_sphere(width: int = 64, height: int = 48):
     return cameras, *seen(painted(*parts, width=width, height=height), cameras)
 
 
+@pytest.mark.long
 @pytest.mark.row(73)
 def test_depth_without_labels(f32):
     """Two other views whose poses are known: the map of a sphere on a plane, from a constant, to 5 % (absrel)."""
@@ -63,6 +64,7 @@ def test_depth_and_pose_together(f32):
         assert one["error"] < 0.01 * before[path]["error"], path
 
 
+@pytest.mark.long
 @pytest.mark.row(72, 73, 106)
 @pytest.mark.parametrize("problem", problems(["T18"]), ids=lambda problem: problem.name)
 def test_problem_is_solved(f32, problem):
@@ -71,6 +73,7 @@ def test_problem_is_solved(f32, problem):
     assert result.iterations <= 500
 
 
+@pytest.mark.long
 @pytest.mark.row(72)
 def test_the_bundled_scene_finds_its_pose_and_says_so(f32, tmp_path):
     run = CliRunner().invoke(app, ["fit", "rgbd_pose", "-o", str(tmp_path / "run")])

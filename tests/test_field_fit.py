@@ -85,6 +85,7 @@ def test_only_a_field_has_a_spread(f32):
         volume_losses.spread(tidr.render(tidr.load("cube"), width=8, height=8))
 
 
+@pytest.mark.long
 @pytest.mark.row(77)
 def test_frequency_field_learns_a_ball_with_both_networks(f32):
     field = FrequencyField(width=32, depth=3, octaves=4, direction_octaves=1, fine_samples=16)
@@ -113,6 +114,7 @@ parameters = { "thing.*" = { lr = 5e-3 } }
 """
 
 
+@pytest.mark.long
 @pytest.mark.row(77)
 def test_frequency_field_fits_the_duck_from_its_scene_file(f32, tmp_path):
     copytree(files("tidr.scenes") / "assets" / "duck_views", tmp_path / "duck_views")

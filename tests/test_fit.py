@@ -75,6 +75,7 @@ def test_fit_from_a_sphere_finds_shape_and_colour(f32, tmp_path):
     np.testing.assert_allclose(high - low, (1.4, 1.82, 1.4), rtol=0.12)
 
 
+@pytest.mark.row(172)
 def test_run_folder_is_complete_and_opens_again(f32, tmp_path):
     run = tmp_path / "run"
     result = fit_from_settings(toy_scene(), toy_settings(tmp_path, steps=12), run)

@@ -167,6 +167,7 @@ def scene_file(tmp_path):
     return str(file)
 
 
+@pytest.mark.row(174)
 def test_command_prints_a_table_and_succeeds(f64, scene_file):
     done = CliRunner().invoke(app, ["check", scene_file, "--size", "24", "--directions", "2"])
     assert done.exit_code == 0, done.output

@@ -227,6 +227,7 @@ def test_auto_takes_what_suits(f64):
             HybridRenderer(**broken)
 
 
+@pytest.mark.long
 @pytest.mark.row(2)
 def test_the_bundled_fit_moves_all_into_place(f32, tmp_path):
     """One parameter of each member, and a light; 50 of its 120 steps."""

@@ -73,6 +73,7 @@ parameters = {{ {parameters} }}
     return scene, fit_from_settings(scene).metrics["mean"]
 
 
+@pytest.mark.long
 @pytest.mark.row(79)
 @pytest.mark.parametrize(
     ("radius", "losses"),
@@ -104,6 +105,7 @@ HASH = "levels = 4, log2_entries = 12, base_resolution = 4, finest_resolution = 
 FREQUENCY = "width = 32, depth = 3, octaves = 2, direction_octaves = 0, fine_samples = 1"
 
 
+@pytest.mark.long
 @pytest.mark.row(78)
 @pytest.mark.parametrize(
     ("kind", "options", "parameters", "count"),

@@ -16,6 +16,7 @@ from tidr.renderers.renderer import render
 from tidr.scene.mesh import Mesh, icosphere
 
 
+@pytest.mark.long
 @pytest.mark.row(85)
 @pytest.mark.row(176)
 @pytest.mark.parametrize(("name", "treatment"), [("T5-tetrahedra", "antialias"), ("T5-grid", "neus")])
@@ -30,6 +31,7 @@ def test_error_wants_the_right_genus(f32):
     assert 1 < topology.error_of(Mesh(*icosphere(3, 0.7))) < 2
 
 
+@pytest.mark.long
 @pytest.mark.row(88)
 @pytest.mark.parametrize(("build", "chi"), [(topology.tetrahedra_task, None), (topology.mesh_task, 2)])
 def test_a_mesh_cannot_become_a_ring(f32, build, chi):

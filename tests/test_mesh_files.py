@@ -216,6 +216,7 @@ def test_stl_is_welded(tmp_path, data):
     same(mesh, MeshData(VERTICES.astype(float), FACES.astype(int)))
 
 
+@pytest.mark.row(172)
 def test_glb_round_trip_keeps_the_surface_whole(tmp_path):
     picture = srgb_to_linear(np.random.default_rng(2).integers(0, 256, (4, 4, 3)) / 255).astype(np.float32)
     rough = np.full((2, 2, 1), 51 / 255, np.float32)

@@ -58,6 +58,7 @@ def board() -> Scene:
     return scene
 
 
+@pytest.mark.long
 @pytest.mark.row(38)
 def test_derivatives_of_a_moving_highlight_lose_nine_tenths_of_their_variance(f32):
     scene = board()

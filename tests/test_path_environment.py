@@ -31,6 +31,7 @@ def ball(radiance) -> tidr.Scene:
     return scene
 
 
+@pytest.mark.long
 @pytest.mark.row(100)
 @pytest.mark.row(187)
 def test_the_sky_is_found_by_what_a_ball_reflects(f32):

@@ -38,6 +38,7 @@ def test_the_picture_is_the_same_bit_for_bit(f64):
     assert plain.std() > 0.01
 
 
+@pytest.mark.long
 @pytest.mark.row(33)
 def test_a_disc_that_hides_the_sky_changes_irradiance_as_the_closed_form_says(f64):
     """E = pi h^2 / (r^2 + h^2); nothing but the outline changes it. Few rays fall short by a few percent."""

@@ -90,6 +90,7 @@ def measure(scene, seeds, h) -> tuple[np.ndarray, np.ndarray]:
     return np.array(found).T
 
 
+@pytest.mark.long
 @pytest.mark.row(54)
 def test_with_the_beam_filled_the_gradient_to_a_lens_is_that_of_differences(f64):
     gradients, differences = measure(burning_glass(hole=0.15), 12, 0.02)
@@ -98,6 +99,7 @@ def test_with_the_beam_filled_the_gradient_to_a_lens_is_that_of_differences(f64)
     assert 3.3 * error < 0.15 * abs(differences.mean())
 
 
+@pytest.mark.long
 @pytest.mark.row(54)
 def test_a_silhouette_within_the_beam_is_missing_from_the_gradient(f64):
     """The difference is as large as the gradient, and opposite.

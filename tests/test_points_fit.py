@@ -28,6 +28,7 @@ def on_the_duck(count: int) -> np.ndarray:
     return tidr.sampling.sample_points(duck["duck"].mesh, count).positions.numpy() @ world[:3, :3].T + world[:3, 3]
 
 
+@pytest.mark.long
 @pytest.mark.row(70)
 def test_a_ball_of_points_becomes_the_duck(f32):
     """The bundled fit, cut short: a tenth of longer steps, a fifth of the points, small pictures."""

@@ -33,6 +33,7 @@ def test_the_mask_covers_the_ring():
     assert mask[distance > 0.09].max() == 0
 
 
+@pytest.mark.long
 @pytest.mark.row(67)
 def test_the_bundled_scene_ends_as_a_ring(f32):
     scene = tidr.load("ring")

@@ -21,6 +21,7 @@ MUST = ("T1", "T2", "T3", "T9", "T10", "T13")
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.long
 @pytest.mark.row(106)
 @pytest.mark.parametrize("treatment", ["antialias", "soft"])
 @pytest.mark.parametrize("problem", problems(MUST), ids=lambda problem: problem.name)

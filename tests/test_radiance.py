@@ -21,6 +21,7 @@ GRID = [*SMALL, "fit.steps=120", "nodes.thing.volume.resolution=[32, 32, 32]"]
 HASH = [*SMALL, "fit.steps=150", "nodes.thing.field.levels=8", "nodes.thing.field.log2_entries=12"]
 
 
+@pytest.mark.long
 @pytest.mark.row(89)
 @pytest.mark.row(192)
 @pytest.mark.parametrize(("name", "overrides", "least"), [("radiance", GRID, 22.0), ("radiance_hash", HASH, 21.0)])

@@ -76,6 +76,7 @@ def test_another_seed_is_another_fit(f32, tmp_path):
     assert not np.array_equal(one.losses[:, 1], other.losses[:, 1])
 
 
+@pytest.mark.long
 @pytest.mark.row(74, 192)
 @pytest.mark.parametrize("method", ["adaptive", "mcmc"])
 def test_a_fit_from_random_places_finds_the_thing(f32, tmp_path, method):
@@ -118,6 +119,7 @@ RAISED = {"means": 2e-3, "log_scales": 3e-2, "sh_dc": 2e-2}  # a short fit takes
 SMALL += [f'fit.parameters."thing.{name}".lr={lr}' for name, lr in RAISED.items()]
 
 
+@pytest.mark.long
 @pytest.mark.row(74, 192)
 def test_the_bundled_scene_foresees_views_that_were_kept_out(f32, record_property):
     scene = load_scene("splats", SMALL)

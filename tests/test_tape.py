@@ -6,7 +6,7 @@ import pytest
 import tidr
 from tidr.array import Array
 from tidr.fitting import tape as tape_module
-from tidr.fitting.tape import Loss, Operation, needs, recording, run
+from tidr.fitting.tape import Loss, Operation, is_read, needs, recording, run
 from tidr.parameter import Constraint, Parameter
 
 
@@ -102,6 +102,7 @@ def test_adding_nothing_is_refused(f64):
     assert not recording()
 
 
+@pytest.mark.row(174)
 def test_a_loss_that_is_not_finite_leaves_gradients_alone(f64):
     x = Parameter([1.0, 2.0])
     with tidr.Tape() as tape:
@@ -224,3 +225,22 @@ def test_errors_of_arrays_name_the_parameter(f64):
         x.set(np.zeros((3, 2)))
     with pytest.raises(tidr.SceneError, match=r"no gradient"):
         Array((2,), needs_grad=False).grad_numpy()
+
+
+def test_what_the_loss_was_not_made_from_is_not_read(f64):
+    """A view of a picture that no loss looked at, for one, asks its maker for nothing."""
+    x, unseen, seen = Parameter([1.0, 2.0]), Array((2,)), Array((2,))
+    found = {}
+
+    def made(out, name):
+        def backward():
+            found[name] = is_read(out)
+
+        run(Operation(lambda: out.set([1.0, 1.0]), backward, [x], [out], name))
+
+    with tidr.Tape() as tape:
+        made(seen, "seen")
+        made(unseen, "unseen")
+        run(Operation(lambda: None, lambda: None, [unseen], [Array((2,))], "view"))
+        tape.add(squared(seen))
+    assert found == {"seen": True, "unseen": False}

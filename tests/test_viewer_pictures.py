@@ -84,6 +84,7 @@ def test_coarse_pixels_are_a_smaller_render(scene, tmp_path):
     assert np.abs(shown(scene, state) - small.repeat(2, 0).repeat(2, 1)).max() <= 1
 
 
+@pytest.mark.row(108)
 def test_a_gradient_image_is_the_derivative_of_every_pixel(scene):
     """The picture is linear in the albedo, so its derivative is the picture over the albedo."""
     state, albedo = State.of(scene), scene["paint"].parameters()["albedo"]

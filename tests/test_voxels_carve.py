@@ -15,6 +15,7 @@ def overlap(found: np.ndarray, wanted: np.ndarray) -> float:
     return (found & wanted).sum() / (found | wanted).sum()
 
 
+@pytest.mark.long
 @pytest.mark.row(55)
 def test_24_silhouettes_carve_a_padlock(f32):
     cameras = tidr.sphere_views(24, 3.2, fov_y_degrees=40, width=48, height=48)
@@ -47,6 +48,7 @@ def test_the_bundled_scene_begins_full(f32):
     assert (alpha[0] == 0).all()
 
 
+@pytest.mark.long
 @pytest.mark.row(106)
 @pytest.mark.parametrize("treatment", ["ptn", "drc"])
 def test_scattered_occupancy_becomes_a_ring(f32, treatment):

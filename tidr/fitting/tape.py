@@ -67,8 +67,8 @@ def needs(array: Array) -> bool:
 
 
 def is_read(array: Array) -> bool:
-    """Inside a backward: whether something that was recorded has read this array."""
-    return _backward is None or any(array is one for made in _backward.operations for one in made.inputs)
+    """Inside a backward: whether the loss was made from this array, as it was recorded."""
+    return _backward is None or _backward.comes_from(array)
 
 
 @contextlib.contextmanager
@@ -128,6 +128,14 @@ class Tape:
             return False
         self._followed.update(id(array) for array in operation.outputs)
         return True
+
+    def comes_from(self, array: Array) -> bool:
+        """Whether what was added was made from an array."""
+        behind = {id(term.loss.array) for term in self._added}
+        for operation in reversed(self.operations):
+            if any(id(one) in behind for one in operation.outputs):
+                behind.update(id(one) for one in operation.inputs)
+        return id(array) in behind
 
     def zero_gradients(self) -> list[str]:
         """Paths of parameters that were read and whose gradient stayed exactly zero."""
