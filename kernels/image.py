@@ -86,6 +86,17 @@ def pixel_loss(
             loss[0, 0] = total / count
 
 
+@ti.func
+def _scale(mask: ti.template(), masked, weight: ti.template(), seed: ti.template(), row):
+    """The gradient of the loss by one row's term."""
+    scale = 0.0
+    if weight[0, 0] > 0.0:
+        scale = seed[0, 0] / weight[0, 0]
+    if masked != 0:
+        scale *= mask[row, 0]
+    return scale
+
+
 @ti.kernel
 def pixel_loss_adjoint(
     kind: ti.template(),
@@ -100,11 +111,7 @@ def pixel_loss_adjoint(
     image_grad: A2,
 ):
     for i in range(rows):
-        scale = 0.0
-        if weight[0, 0] > 0.0:
-            scale = seed[0, 0] / weight[0, 0]
-        if masked != 0:
-            scale *= mask[i, 0]
+        scale = _scale(mask, masked, weight, seed, i)
         for c in range(channels):
             _value, slope = _term(kind, image[i, c], target[i, c])
             image_grad[i, c] = image_grad[i, c] + scale * slope
@@ -124,11 +131,7 @@ def halves_adjoint(
 ):
     """As `pixel_loss_adjoint` of MSE: each estimate's gradient is what the other's difference to the target says."""
     for i in range(rows):
-        scale = 0.0
-        if weight[0, 0] > 0.0:
-            scale = seed[0, 0] / weight[0, 0]
-        if masked != 0:
-            scale *= mask[i, 0]
+        scale = _scale(mask, masked, weight, seed, i)
         for c in range(channels):
             for half in range(2):
                 one, other = half * rows + i, (1 - half) * rows + i

@@ -158,12 +158,11 @@ def walk(
     max_depth, roulette_depth, mirrored, paths: ti.template(), index,
 ):  # fmt: skip
     """As `follow` for a path that has passed so many vertices; within >= 0: its ray is scattered by that medium, at the
-    origin. mirrored: 1 for the opposite direction where it first scatters but at a mirror or clear boundary."""
+    origin. mirrored: 1 for the opposite direction where it first scatters but at a mirror or clear boundary. pdf, delta
+    and eta are the direction's; delta: no light was sampled for it. Rays to lights come between the path's own."""
     zero, o, d, reach = ti.Vector([0.0, 0.0, 0.0]), origin, direction, ti.select(within >= 0, 0.0, FAR)
     light, beta = zero, ti.Vector([1.0, 1.0, 1.0])
-    # pdf, delta, eta: of the path's direction; delta: no light was sampled for it
     depth, passes, covered, inside, turning, pdf, delta, eta = vertices, 0, 0, within, mirrored, 0.0, 1, 1.0
-    # A ray to a light comes between two of the path, whose next one waits meanwhile: one loop follows both kinds.
     shadow, pending, next_o, next_d, alive = 0, light, o, d, 1
     while alive == 1:
         base = DIMENSIONS * (1 + depth + passes)
