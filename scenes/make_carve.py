@@ -1,7 +1,7 @@
 """Draws the silhouettes that `tidr fit voxel_carve` starts from. Run: python scenes/make_carve.py [FOLDER]
 
 24 views to fit and 4 kept out, spread over a sphere around a padlock, each drawn at four times its size and averaged
-down, stored as PNG (white, with the mask as alpha) beside one transforms.json.
+down, stored as WebP (white, with the mask as alpha) beside one transforms.json.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def relief(scene: tidr.Scene) -> np.ndarray:
 
 
 def figure(run: Path) -> None:
-    """Writes caustic_fit.png beside the other pictures of fits."""
+    """Writes caustic_fit.webp beside the other pictures of fits."""
     mapper = PhotonMapper(photons=1 << 18, passes=24, radius=0.016, aimed=0.95, max_depth=4)
     flat, bent = tidr.load("caustic"), tidr.load(run / "scene.toml")
     light = [tidr.render(scene, "below", mapper, PANEL, PANEL).rgb.numpy() for scene in (flat, bent)]
@@ -121,7 +121,7 @@ def figure(run: Path) -> None:
     gap = np.ones((PANEL, PANEL // 32, 3))
     strip = [part for panel in panels for part in (panel, gap)][:-1]
     picture = Image.fromarray((linear_to_srgb(np.concatenate(strip, axis=1)) * 255 + 0.5).astype(np.uint8))
-    picture.quantize(64, dither=Image.Dither.NONE).save(FOLDER.parent / "caustic_fit.png", optimize=True)
+    picture.quantize(64, dither=Image.Dither.NONE).save(FOLDER.parent / "caustic_fit.webp", lossless=True)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Makes the smoke that `tidr fit smoke` should find, and the pictures of it. Run: python scenes/make_smoke.py [FOLDER]
 
 smoke.npz holds the density [32, 32, 32] and its colour. 8 views to fit and 4 kept out, spread over a sphere, are drawn
-at twice their size and averaged down, stored as PNG with straight alpha beside one transforms.json.
+at twice their size and averaged down, stored as WebP with straight alpha beside one transforms.json.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Draws the pictures that `tidr fit sdf_torus` starts from. Run: python scenes/make_torus.py [FOLDER]
 
 12 views to fit and 4 kept out, spread over a sphere around a ring under the lights and the material of the scene, each
-drawn at four times its size and averaged down, stored as PNG with the mask as alpha beside one transforms.json.
+drawn at four times its size and averaged down, stored as WebP with the mask as alpha beside one transforms.json.
 """
 
 from __future__ import annotations

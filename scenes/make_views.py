@@ -1,7 +1,7 @@
 """Draws the pictures that `tidr fit duck` starts from. Run: python scenes/make_views.py [FOLDER]
 
 24 views to fit and 8 kept out, spread over a sphere around the duck, each drawn at four times its size and averaged
-down, stored as PNG with straight alpha beside one transforms.json.
+down, stored as WebP with straight alpha beside one transforms.json.
 """
 
 from __future__ import annotations

@@ -186,10 +186,9 @@ def write_obj(path: Path, vertices, faces, uvs=None, uv_faces=None, material: st
     if material is not None:
         lines.append(f"mtllib {path.stem}.mtl")
     lines.append(f"o {path.stem}")
-    rounded = np.round(np.asarray(vertices, float), 5) + 0.0  # + 0.0 turns -0 into 0
-    lines.extend("v {:.5f} {:.5f} {:.5f}".format(*row) for row in rounded.tolist())
+    lines.extend("v " + _decimals(row) for row in np.asarray(vertices, float).tolist())
     if uvs is not None:
-        lines.extend("vt {:.6f} {:.6f}".format(*row) for row in np.asarray(uvs, float).tolist())
+        lines.extend("vt " + _decimals(row) for row in np.asarray(uvs, float).tolist())
     if material is not None:
         lines.append(f"usemtl {material}")
     if uvs is None:
@@ -198,3 +197,8 @@ def write_obj(path: Path, vertices, faces, uvs=None, uv_faces=None, material: st
         pairs = np.stack([np.asarray(faces) + 1, np.asarray(uv_faces) + 1], 2).reshape(-1, 6)
         lines.extend("f {}/{} {}/{} {}/{}".format(*row) for row in pairs.tolist())
     path.write_text("\n".join(lines) + "\n", encoding="ascii", newline="\n")
+
+
+def _decimals(row: list[float]) -> str:
+    """Numbers of up to five decimals."""
+    return " ".join(f"{round(value, 5) + 0.0:.5f}".rstrip("0").rstrip(".") for value in row)  # + 0.0 turns -0 into 0

@@ -31,12 +31,18 @@ def write_views(
     frames = []
     for split, cameras in groups:
         for index, camera in enumerate(cameras):
-            name = f"{split}_{index:02d}.png"
+            name = f"{split}_{index:02d}.webp"
             write_image(folder / name, draw(camera))
             matrix = np.round(camera.camera_to_world, 9).tolist()
             frames.append({"file_path": name, "split": split, "transform_matrix": matrix})
-    table = {"camera_angle_x": float(np.radians(FOV_Y_DEGREES)), "w": size, "h": size, "frames": frames}
-    (folder / "transforms.json").write_text(json.dumps(table, indent=1) + "\n")
+    write_transforms(folder, {"camera_angle_x": float(np.radians(FOV_Y_DEGREES)), "w": size, "h": size}, frames)
+
+
+def write_transforms(folder: Path, table: dict, frames: list[dict]) -> None:
+    """transforms.json: what all frames share, and a line for each frame."""
+    lines = ",\n".join(json.dumps(frame) for frame in frames)
+    text = f'{json.dumps(table)[:-1]}, "frames": [\n{lines}\n]}}\n'
+    (folder / "transforms.json").write_text(text, encoding="ascii", newline="\n")
 
 
 def averaged(pixels: np.ndarray, factor: int) -> np.ndarray:

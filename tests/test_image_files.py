@@ -46,18 +46,20 @@ def test_srgb_curve():
     assert srgb_to_linear(np.float32([0.5])).dtype == np.float32
 
 
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_png_round_trip(tmp_path, channels):
+def test_eight_bit_round_trip(tmp_path, suffix, channels):
     picture = RNG.random((5, 7, channels)).astype(np.float32)
-    write_image(tmp_path / "a.png", picture)
-    back = read_image(tmp_path / "a.png")
+    first, second = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+    write_image(first, picture)
+    back = read_image(first)
     assert back.shape == (5, 7, max(channels, 3))
     assert back.dtype == np.float32
     assert np.abs(linear_to_srgb(back[..., :3]) - linear_to_srgb(picture[..., :3])).max() <= 0.5 / 255 + 1e-6
     assert channels < 4 or np.abs(back[..., 3] - picture[..., 3]).max() <= 0.5 / 255 + 1e-6
-    write_image(tmp_path / "b.png", back)
-    assert np.array_equal(read_image(tmp_path / "b.png"), back)
-    assert image_size(tmp_path / "a.png") == (7, 5)
+    write_image(second, back)
+    assert np.array_equal(read_image(second), back)
+    assert image_size(first) == (7, 5)
 
 
 def test_row_0_is_on_top_and_values_are_clipped(tmp_path):
@@ -182,7 +184,7 @@ def test_what_is_no_picture_is_refused(tmp_path):
     buffer = io.BytesIO()
     Image.new("RGB", (2, 2)).save(buffer, "GIF")
     (tmp_path / "c.png").write_bytes(buffer.getvalue())
-    with pytest.raises(FileError, match="no PNG or JPEG"):
+    with pytest.raises(FileError, match="no PNG, JPEG or WebP"):
         read_image(tmp_path / "c.png")
     assert [path.name for path in sorted(Path(tmp_path).iterdir())] == ["b.npy", "c.png"]
 

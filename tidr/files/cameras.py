@@ -17,7 +17,7 @@ from .guard import DEFAULT, LARGEST_COORDINATE, Limits, at, integer, number, num
 from .image import image_size, read_image
 from .write import write_bytes
 
-SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".exr")  # tried in turn where a picture's name has no suffix
+SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".webp", ".exr")  # tried in turn where a picture's name has no suffix
 DISTORTIONS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2", "b1", "b2", "s1", "s2", "s3", "s4", "skew")
 PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "RADIAL", "SIMPLE_RADIAL", "PERSPECTIVE")
 SCAN = 6  # pictures looked at to tell premultiplied from straight colour
@@ -79,8 +79,8 @@ def read_transforms(path: str | Path, limits: Limits = DEFAULT, pictures: bool =
     """The views of a transforms.json, or of the folder that holds one.
 
     Intrinsics are fl_x, fl_y or camera_angle_x, camera_angle_y (radians), cx, cy and w, h, of the file or of a frame;
-    w and h may also come from the picture. Names are relative to the file's folder and stay in it; ".png", ".jpg" or
-    ".exr" is appended where a name lacks it. Whether colour is premultiplied by alpha is told by the key
+    w and h may also come from the picture. Names are relative to the file's folder and stay in it; ".png", ".jpg",
+    ".webp" or ".exr" is appended where a name lacks it. Whether colour is premultiplied by alpha is told by the key
     "premultiplied", else by the word in "note", else by the pictures themselves (`looks_premultiplied`).
     Poses are taken as they are: nothing is rescaled or recentred.
 

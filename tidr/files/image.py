@@ -19,7 +19,8 @@ from .pfm import read_pfm, write_pfm
 from .srgb import linear_to_srgb, srgb_to_linear
 from .write import write_bytes
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".exr", ".pfm", ".npy", ".npz")
+BYTES = (".png", ".jpg", ".jpeg", ".webp")  # kinds of few bits a channel, which Pillow reads
+SUFFIXES = (*BYTES, ".exr", ".pfm", ".npy", ".npz")
 PICTURE_NAMES = ("image", "rgba", "rgb")  # which array of an .npz is the picture
 
 __all__ = ["decode_image", "encode_png", "image_size", "linear_to_srgb", "read_image", "read_texture", "resize"]
@@ -29,8 +30,8 @@ __all__ += ["srgb_to_linear", "write_image"]
 def read_image(path: str | Path, limits: Limits = DEFAULT) -> np.ndarray:
     """A picture [H, W, 3 or 4] f32, linear RGB and straight alpha.
 
-    PNG and JPEG are decoded from sRGB (8 bits per channel, grey also 16; colour profiles, gamma chunks and EXIF
-    orientation are not applied). EXR, which stores premultiplied colour, is divided by its alpha. Arrays are taken as
+    PNG, JPEG and WebP are decoded from sRGB (8 bits per channel, grey also 16; colour profiles, gamma chunks and EXIF
+    orientation are not applied; of several frames the first). EXR, which stores premultiplied colour, is divided by its alpha. Arrays are taken as
     they are: [H, W], [H, W, 1, 3 or 4] real numbers; in an .npz the only one, or the one named image, rgba or rgb.
 
     Raises:
@@ -39,7 +40,7 @@ def read_image(path: str | Path, limits: Limits = DEFAULT) -> np.ndarray:
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise FileError(path, f"unknown kind of picture {path.suffix!r}", "use one of " + " ".join(SUFFIXES))
-    if path.suffix.lower() in (".png", ".jpg", ".jpeg"):
+    if path.suffix.lower() in BYTES:
         return decode_image(read_bytes(path, limits), str(path), limits)
     if path.suffix.lower() == ".exr":
         picture = read_exr(check_file(path, limits), limits)
@@ -53,7 +54,7 @@ def read_image(path: str | Path, limits: Limits = DEFAULT) -> np.ndarray:
 def read_texture(path: str | Path, channels: int, limits: Limits = DEFAULT, data: bool = False) -> np.ndarray:
     """A texture [H, W, channels] f32: with 3 channels a linear colour, with 1 or as `data` plain, never sRGB."""
     path = Path(path)
-    if (channels == 1 or data) and path.suffix.lower() in (".png", ".jpg", ".jpeg"):
+    if (channels == 1 or data) and path.suffix.lower() in BYTES:
         return decode_image(read_bytes(path, limits), str(path), limits, srgb=False)[..., :channels]
     return read_image(path, limits)[..., :channels]
 
@@ -61,8 +62,8 @@ def read_texture(path: str | Path, channels: int, limits: Limits = DEFAULT, data
 def write_image(path: str | Path, picture: np.ndarray) -> None:
     """Write a picture [H, W] or [H, W, 1, 3 or 4], linear with straight alpha; the suffix chooses the format.
 
-    PNG and JPEG are encoded to sRGB bytes, clipped to [0, 1] and rounded; JPEG and PFM have no alpha. EXR is
-    written with colour premultiplied, as its readers expect. The file appears whole or not at all.
+    PNG, JPEG and WebP are encoded to sRGB bytes, clipped to [0, 1] and rounded, WebP without loss; JPEG and PFM have no
+    alpha. EXR is written with colour premultiplied, as its readers expect. The file appears whole or not at all.
     """
     path = Path(path)
     picture = np.asarray(picture)
@@ -74,6 +75,8 @@ def write_image(path: str | Path, picture: np.ndarray) -> None:
         if picture.shape[2] == 4:
             raise FileError(path, "JPEG has no alpha channel", "write a PNG, or only the first three channels")
         write_bytes(path, _encode(picture, "JPEG", True, quality=95, subsampling=0))
+    elif kind == ".webp":
+        write_bytes(path, _encode(picture, "WEBP", True, lossless=True, exact=True, quality=100, method=6))
     elif kind == ".exr":
         write_exr(path, picture)
     elif kind == ".pfm":
@@ -85,7 +88,7 @@ def write_image(path: str | Path, picture: np.ndarray) -> None:
 
 
 def decode_image(data: bytes, where: str, limits: Limits = DEFAULT, srgb: bool = True) -> np.ndarray:
-    """A PNG or JPEG in memory as [H, W, 3 or 4] f32; with srgb=False its values are only divided by their maximum."""
+    """A PNG, JPEG or WebP in memory as [H, W, 3 or 4] f32; with srgb=False its values are only divided by their maximum."""
     with _opened(data, where, limits) as image:
         if image.mode.startswith("I"):
             values = np.asarray(image).astype(np.float32) / 65535
@@ -129,9 +132,9 @@ def _shares(old: int, new: int) -> np.ndarray:
 
 
 def image_size(path: str | Path, limits: Limits = DEFAULT) -> tuple[int, int]:
-    """Width and height of a picture in pixels; of a PNG or JPEG only the header is read."""
+    """Width and height of a picture in pixels; of a PNG, JPEG or WebP only the header is read."""
     path = check_file(path, limits)
-    if path.suffix.lower() in (".png", ".jpg", ".jpeg"):
+    if path.suffix.lower() in BYTES:
         with _opened(read_bytes(path, limits), str(path), limits, load=False) as image:
             return image.size
     picture = read_image(path, limits)
@@ -150,7 +153,7 @@ def _opened(data: bytes, where: str, limits: Limits, load: bool = True) -> Itera
             Image.MAX_IMAGE_PIXELS = limits.pixels
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+            with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
                 if load:
                     image.load()
                 yield image
@@ -159,7 +162,7 @@ def _opened(data: bytes, where: str, limits: Limits, load: bool = True) -> Itera
     except FileError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything on garbage
-        what = "is no PNG or JPEG" if isinstance(error, Image.UnidentifiedImageError) else f"cannot be decoded: {error}"
+        what = "is no PNG, JPEG or WebP" if isinstance(error, Image.UnidentifiedImageError) else f"cannot be decoded: {error}"
         raise FileError(where, what, "is it cut off?") from error
     finally:
         Image.MAX_IMAGE_PIXELS = largest

@@ -15,7 +15,7 @@ from .image import image_size
 
 NAME = "poses_bounds.npy"
 PICTURES = ("images", "images_4", "images_8")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".exr")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".exr")
 
 
 def read_llff(path: str | Path, limits: Limits = DEFAULT, pictures: bool = True) -> ViewSet:
