@@ -83,7 +83,7 @@ class Image:
         return np.asarray(self.rgb, dtype)
 
     def save(self, path: str | Path, alpha: bool = False) -> None:
-        """Write rgb (with `alpha` also the mask) as PNG, JPEG, EXR or NPY, by the ending; batches side by side."""
+        """Write rgb (with `alpha` also the mask) by the ending, see `write_image`; batches side by side."""
         from tidr.files.image import write_image
 
         picture = self.rgb.numpy()
