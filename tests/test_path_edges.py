@@ -303,7 +303,9 @@ def test_bad_settings_are_named(key, value):
 
 
 @pytest.mark.row(31)
-@pytest.mark.parametrize(("view", "precision"), [("above", 0.025), ("beside", 0.05)])
+@pytest.mark.parametrize(
+    ("view", "precision"), [pytest.param("above", 0.025, marks=pytest.mark.long), ("beside", 0.05)]
+)
 def test_a_card_that_moves_in_fog_changes_pictures_as_differences_say(f64, view, precision):
     """Its outline on the film, or only in the light of fog and floor, through the fog; scattered up to twice."""
     scene = card_in_fog()

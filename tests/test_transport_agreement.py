@@ -175,7 +175,10 @@ def traced(make) -> tuple[np.ndarray, np.ndarray]:
     return replicates(lambda seed: patches(scene, camera, PathTracer(seed=100 + seed, samples=samples, max_depth=48)))
 
 
-CASES = [pytest.param(make, "progressive", marks=pytest.mark.row(51), id=make.__name__) for make in SCENES]
+LONG = (pytest.mark.row(51), pytest.mark.long)
+CASES = [
+    pytest.param(make, "progressive", marks=LONG if make is cornell else LONG[:1], id=make.__name__) for make in SCENES
+]
 CASES += [
     pytest.param(make, "sppm", marks=pytest.mark.row(52), id=f"{make.__name__}, sppm") for make in (metal, blurred)
 ]
