@@ -21,6 +21,10 @@ def convert(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the scene IN.")
     ] = None,
+    faces: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Collapse a mesh to about N triangles with new texture coordinates."),
+    ] = None,
 ) -> None:
     """Convert a mesh, points, Gaussians or a volume, or write any scene (of a mesh: with camera and lights) as TOML, a
     scene of meshes as GLB, or one of meshes and points as an HTML file that any browser shows offline."""
@@ -29,6 +33,8 @@ def convert(
     from tidr.files.volume import WRITTEN as VOLUMES
 
     kind, path = target.suffix.lower(), Path(source)
+    if faces is not None and (kind not in WRITTEN or path.suffix.lower() not in READ):
+        raise FileError(path, "--faces is about meshes", f"give and write one of {' '.join(WRITTEN)}")
     if kind == ".toml":
         from tidr.files.scene_file import load_scene
         from tidr.files.scene_write import write_scene
@@ -60,6 +66,13 @@ def convert(
     if set_:
         raise FileError(path, "--set changes scenes, not meshes", "write a .toml")
     data = read_mesh(path)
+    if faces is not None:
+        from tidr.scene.mesh import Mesh
+        from tidr.scene.mesh_data import MeshData
+        from tidr.scene.simplify import simplify, unwrap
+
+        mesh = unwrap(simplify(Mesh.from_data(data), faces))
+        data = MeshData(mesh.vertices.numpy(), mesh.faces, mesh.uvs and mesh.uvs.numpy(), mesh.uv_faces)
     _refuse_same(path, target)
     write_mesh(target, data)
     typer.echo(f"{target}: {len(data.vertices)} vertices, {len(data.faces)} faces")

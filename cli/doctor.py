@@ -18,7 +18,7 @@ EXTRAS = {
     "torch": ("torch",),
     "exr": ("OpenEXR",),
     "volumes": ("nrrd",),
-    "geometry": ("cholespy", "xatlas"),
+    "geometry": ("fast_simplification", "xatlas"),
     "plots": ("matplotlib",),
 }
 BACKENDS = (("cpu", 32), ("cpu", 64), ("cuda", 32), ("vulkan", 32), ("metal", 32))

@@ -163,7 +163,7 @@ def use_everything(viewer: Viewer, shots) -> set[str]:
     """Press every key, show every channel by every renderer, drag everything; what was not seen to work."""
     missing = set()
     for key in [*MOVES, *(key for key in KEYS if key not in ("Escape", " ", "n"))]:
-        before = viewer.last
+        before = viewer.key("w") if key == "h" else viewer.last
         after = viewer.key(key)
         keys = [name for name in before if name not in ("frame", "time", "rss")]
         if all(before[name] == after[name] for name in keys) and key not in ("c", "x", "u"):
@@ -199,7 +199,7 @@ def use_everything(viewer: Viewer, shots) -> set[str]:
 
 
 def use_sliders(viewer: Viewer) -> set[str]:
-    """Drag along every line of the panel while each parameter is chosen; those that no slider moved."""
+    """Click every line of the panel while each parameter is chosen; those that no slider moved."""
     missing, first, moved = set(), viewer.last["path"], set()
     paths: list[str] = []
     while not paths or viewer.last["path"] != first:
@@ -207,7 +207,7 @@ def use_sliders(viewer: Viewer) -> set[str]:
         for y in range(250, 500, 22):  # below the buttons of renderer and channel
             before = viewer.last
             x = before["size"][0] - PANEL + 30
-            after = viewer.drag(1, (x, y), (x + 120, y))
+            after = viewer.drag(1, (x, y), (x, y))  # a slider jumps there; a drag beside one would move the panel
             if after["path"] == before["path"] and after["versions"] != before["versions"]:
                 moved.add(after["path"])
             while viewer.last["path"] != paths[-1]:  # a button of the list was hit
