@@ -26,7 +26,7 @@ if not __package__:  # run as a script: let the sibling import below find this f
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     __package__ = "scenes"
 
-from .modelling import write_obj
+from .modelling import write_glb
 from .picture_sets import averaged
 
 FOLDER = Path(__file__).parent / "assets" / "caustic"
@@ -116,7 +116,7 @@ def figure(run: Path) -> None:
     mapper = PhotonMapper(photons=1 << 18, passes=24, radius=0.016, aimed=0.95, max_depth=4)
     flat, bent = tidr.load("caustic"), tidr.load(run / "scene.toml")
     light = [tidr.render(scene, "below", mapper, PANEL, PANEL).rgb.numpy() for scene in (flat, bent)]
-    wanted = np.kron(np.load(FOLDER / "floor.npy").astype(float), np.ones((PANEL // SIZE, PANEL // SIZE, 1)))
+    wanted = np.kron(np.load(FOLDER / "floor.npz")["image"].astype(float), np.ones((PANEL // SIZE, PANEL // SIZE, 1)))
     panels = [np.clip(picture, 0, 1) for picture in (*light, wanted, relief(bent))]
     gap = np.ones((PANEL, PANEL // 32, 3))
     strip = [part for panel in panels for part in (panel, gap)][:-1]
@@ -126,9 +126,9 @@ def figure(run: Path) -> None:
 
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
-    write_obj(FOLDER / "lens.obj", *surface(VERTICES))
-    write_obj(FOLDER / "frame.obj", *frame())
-    np.save(FOLDER / "floor.npy", target(tidr.load("caustic")).astype(np.float16))
+    write_glb(FOLDER / "lens.glb", *surface(VERTICES))
+    write_glb(FOLDER / "frame.glb", *frame())
+    np.savez_compressed(FOLDER / "floor.npz", image=target(tidr.load("caustic")).astype(np.float16))
 
 
 if __name__ == "__main__":

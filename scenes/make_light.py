@@ -20,7 +20,7 @@ if not __package__:  # run as a script: let the sibling import below find this f
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     __package__ = "scenes"
 
-from .modelling import write_obj
+from .modelling import write_glb
 from .picture_sets import write_views
 
 ASSETS = Path(__file__).parent / "assets"
@@ -30,17 +30,18 @@ def cornell() -> None:
     """The Cornell box as its file has it."""
     scene = tidr.load("cornell")
     picture = tidr.render(scene, "lower", PathTracer(samples=4096, max_depth=8, seed=1), 64, 64)
-    np.save(ASSETS / "cornell" / "lower.npy", picture.rgb.numpy().astype(np.float16))
+    np.savez_compressed(ASSETS / "cornell" / "lower.npz", image=picture.rgb.numpy().astype(np.float16))
 
 
 def glass() -> None:
     """A ball of unit radius with 1,280 triangles, and the floor under it as the file has it."""
     folder = ASSETS / "glass"
     folder.mkdir(parents=True, exist_ok=True)
-    write_obj(folder / "ball.obj", *icosphere(3))
+    write_glb(folder / "ball.glb", *icosphere(3))
     scene = tidr.load("glass_ior")
     mapper = PhotonMapper(photons=1 << 18, passes=96, radius=0.02, aimed=0.6, max_depth=8, seed=1)
-    np.save(folder / "floor.npy", tidr.render(scene, "floor", mapper).rgb.numpy().astype(np.float16))
+    lit = tidr.render(scene, "floor", mapper).rgb.numpy().astype(np.float16)
+    np.savez_compressed(folder / "floor.npz", image=lit)
 
 
 def shadow() -> None:
@@ -48,7 +49,7 @@ def shadow() -> None:
     folder = ASSETS / "shadow"
     folder.mkdir(parents=True, exist_ok=True)
     picture = tidr.render(tidr.load("shadow_light"), "beneath", PathTracer(samples=4096, max_depth=2, seed=1), 48, 48)
-    np.save(folder / "beneath.npy", picture.rgb.numpy().astype(np.float16))
+    np.savez_compressed(folder / "beneath.npz", image=picture.rgb.numpy().astype(np.float16))
 
 
 def fog() -> None:

@@ -87,7 +87,7 @@ def main() -> None:
     scene = tidr.load("mixed")
     for name in ("front", "side"):
         picture = tidr.render(scene, name, HybridRenderer(steps=STEPS), SIZE, SIZE).rgb.numpy()
-        np.save(FOLDER / f"{name}.npy", picture.astype(np.float16))
+        np.savez_compressed(FOLDER / f"{name}.npz", image=picture.astype(np.float16))
 
 
 if __name__ == "__main__":

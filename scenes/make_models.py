@@ -16,16 +16,7 @@ if not __package__:  # run as a script: let the sibling imports below find this 
     __package__ = "scenes"
 
 from .duck import MARGIN, duck
-from .modelling import centred, turned, write_obj
-
-DUCK_MATERIAL = """# duck.mtl: made by scenes/make_models.py
-newmtl duck
-Ka 0 0 0
-Kd 1 1 1
-Ks 0 0 0
-illum 1
-map_Kd duck.png
-"""
+from .modelling import centred, turned, write_glb, write_obj
 
 
 def box(low, high) -> tuple[np.ndarray, np.ndarray]:
@@ -43,8 +34,7 @@ def split_quads(quads: np.ndarray) -> np.ndarray:
 def make_duck(folder: Path) -> None:
     grid, points, texture = duck()
     uvs = grid.texture_coordinates(MARGIN)
-    write_obj(folder / "duck.obj", points, grid.faces, uvs, grid.corners, material="duck")
-    (folder / "duck.mtl").write_text(DUCK_MATERIAL, encoding="ascii", newline="\n")
+    write_glb(folder / "duck.glb", points, grid.faces, uvs, grid.corners, texture="duck.png")
     colours = Image.fromarray(texture).quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     colours.save(folder / "duck.png", optimize=True)
 

@@ -1,6 +1,6 @@
 """Makes the model and the pictures that `tidr fit proxy` starts from. Run: python scenes/make_proxy.py [FOLDER]
 
-A painted, glossy pebble of 20,480 triangles is drawn from all around; proxy.obj is the pebble with 500 (needs
+A painted, glossy pebble of 20,480 triangles is drawn from all around; proxy.glb is the pebble with 500 (needs
 tidr[geometry]). The pebble itself is made anew wherever it is needed (`pebble`).
 """
 
@@ -18,7 +18,7 @@ if not __package__:  # run as a script: let the sibling imports below find this 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     __package__ = "scenes"
 
-from .modelling import write_obj
+from .modelling import write_glb
 from .picture_sets import straight, write_views
 
 SIZE, OVERSAMPLING, FIT_VIEWS, KEPT_OUT = 64, 4, 12, 4
@@ -48,7 +48,7 @@ def original() -> tidr.Scene:
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     low = tidr.unwrap(tidr.simplify(pebble(), FACES), TEXTURE)
-    write_obj(folder / "proxy.obj", low.vertices.numpy(), low.faces, low.uvs.numpy(), low.uv_faces)
+    write_glb(folder / "proxy.glb", low.vertices.numpy(), low.faces, low.uvs.numpy(), low.uv_faces)
     grey = np.full((TEXTURE, TEXTURE, 3), 0.25, np.float32)
     write_image(folder / "grey.webp", grey)
     scene, large = original(), SIZE * OVERSAMPLING

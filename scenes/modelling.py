@@ -1,9 +1,11 @@
-"""Tools of the model generator: octahedral grids, distance fields, surface flow, OBJ text.
+"""Tools of the model generator: octahedral grids, distance fields, surface flow, OBJ text, binary glTF.
 
 Everything is built from + - * / and square roots in float64, without trigonometry, random numbers or matrix
 libraries, so that the generator writes the same bytes on every machine.
 """
 
+import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -177,26 +179,55 @@ def centred(points: np.ndarray, radius: float) -> np.ndarray:
     return points * (radius / length(points).max())
 
 
-def write_obj(path: Path, vertices, faces, uvs=None, uv_faces=None, material: str | None = None) -> None:
-    """Write a Wavefront OBJ: `vertices` [V, 3], `faces` int [F, 3], optional `uvs` [T, 2] with their own indices.
-
-    material: name of a material in the .mtl file beside `path` of the same stem.
-    """
+def write_obj(path: Path, vertices, faces, uvs=None, uv_faces=None) -> None:
+    """Write a Wavefront OBJ: `vertices` [V, 3], `faces` int [F, 3], optional `uvs` [T, 2] with their own indices."""
     lines = [f"# {path.name}: made by scenes/make_models.py"]
-    if material is not None:
-        lines.append(f"mtllib {path.stem}.mtl")
     lines.append(f"o {path.stem}")
     lines.extend("v " + _decimals(row) for row in np.asarray(vertices, float).tolist())
     if uvs is not None:
         lines.extend("vt " + _decimals(row) for row in np.asarray(uvs, float).tolist())
-    if material is not None:
-        lines.append(f"usemtl {material}")
     if uvs is None:
         lines.extend("f {} {} {}".format(*row) for row in (np.asarray(faces) + 1).tolist())
     else:
         pairs = np.stack([np.asarray(faces) + 1, np.asarray(uv_faces) + 1], 2).reshape(-1, 6)
         lines.extend("f {}/{} {}/{} {}/{}".format(*row) for row in pairs.tolist())
     path.write_text("\n".join(lines) + "\n", encoding="ascii", newline="\n")
+
+
+def write_glb(path: Path, vertices, faces, uvs=None, uv_faces=None, texture: str | None = None) -> None:
+    """Write a binary glTF of one mesh: `vertices` [V, 3], `faces` int [F, 3], optional `uvs` [T, 2] with their own
+    indices; single precision. At a seam a vertex stands once for each of its texture coordinates.
+
+    texture: name of a picture beside `path`, the colour of the material.
+    """
+    faces = np.asarray(faces)
+    corners = faces[..., None] if uvs is None else np.stack([faces, np.asarray(uv_faces)], -1)
+    rows, indices = np.unique(corners.reshape(-1, corners.shape[-1]), axis=0, return_inverse=True)
+    places = np.asarray(vertices, float)[rows[:, 0]].astype("<f4")
+    parts = [indices.reshape(-1).astype("<u2"), places]
+    attributes = {"POSITION": 1}
+    if uvs is not None:
+        attributes["TEXCOORD_0"] = 2
+        parts.append((np.asarray(uvs, float)[rows[:, 1]] * (1, -1) + (0, 1)).astype("<f4"))  # glTF's v goes down
+    views, accessors, data = [], [], b""
+    for part, (kind, component) in zip(parts, (("SCALAR", 5123), ("VEC3", 5126), ("VEC2", 5126)), strict=False):
+        views.append({"buffer": 0, "byteOffset": len(data), "byteLength": part.nbytes})
+        accessors.append({"bufferView": len(accessors), "componentType": component, "count": len(part), "type": kind})
+        data += part.tobytes() + bytes(-part.nbytes % 4)
+    accessors[1] |= {"min": places.min(0).tolist(), "max": places.max(0).tolist()}
+    primitive = {"attributes": attributes, "indices": 0}
+    table = {"asset": {"version": "2.0", "generator": "tidr"}, "scene": 0, "scenes": [{"nodes": [0]}]}
+    table |= {"nodes": [{"mesh": 0, "name": path.stem}], "meshes": [{"primitives": [primitive]}]}
+    if texture is not None:
+        looks = {"baseColorTexture": {"index": 0}, "metallicFactor": 0}
+        table |= {"images": [{"uri": texture}], "textures": [{"source": 0}]}
+        table["materials"] = [{"name": "paint", "pbrMetallicRoughness": looks}]
+        primitive["material"] = 0
+    table |= {"buffers": [{"byteLength": len(data)}], "bufferViews": views, "accessors": accessors}
+    text = json.dumps(table, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 4)
+    chunks = struct.pack("<II", len(text), 0x4E4F534A) + text + struct.pack("<II", len(data), 0x004E4942) + data
+    path.write_bytes(struct.pack("<III", 0x46546C67, 2, 12 + len(chunks)) + chunks)
 
 
 def _decimals(row: list[float]) -> str:

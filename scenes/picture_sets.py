@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 import tidr
-from tidr.files.image import write_image
+from tidr.files.image import linear_to_srgb, srgb_to_linear, write_image
 
 DISTANCE, FOV_Y_DEGREES = 3.2, 40.0
+LEVELS = 6  # of 255
 
 
 def write_views(
@@ -32,7 +33,7 @@ def write_views(
     for split, cameras in groups:
         for index, camera in enumerate(cameras):
             name = f"{split}_{index:02d}.webp"
-            write_image(folder / name, draw(camera))
+            write_image(folder / name, coarse(draw(camera)))
             matrix = np.round(camera.camera_to_world, 9).tolist()
             frames.append({"file_path": name, "split": split, "transform_matrix": matrix})
     write_transforms(folder, {"camera_angle_x": float(np.radians(FOV_Y_DEGREES)), "w": size, "h": size}, frames)
@@ -43,6 +44,12 @@ def write_transforms(folder: Path, table: dict, frames: list[dict]) -> None:
     lines = ",\n".join(json.dumps(frame) for frame in frames)
     text = f'{json.dumps(table)[:-1]}, "frames": [\n{lines}\n]}}\n'
     (folder / "transforms.json").write_text(text, encoding="ascii", newline="\n")
+
+
+def coarse(picture: np.ndarray) -> np.ndarray:
+    """A linear picture [H, W, 4] whose sRGB levels are multiples of LEVELS, and 0 where nothing is: smaller files."""
+    levels = np.minimum(np.rint(linear_to_srgb(np.clip(picture[..., :3], 0, 1)) * 255 / LEVELS) * LEVELS, 255) / 255
+    return np.concatenate([np.where(picture[..., 3:] > 0.5 / 255, srgb_to_linear(levels), 0), picture[..., 3:]], -1)
 
 
 def averaged(pixels: np.ndarray, factor: int) -> np.ndarray:

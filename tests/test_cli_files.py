@@ -8,12 +8,16 @@ import statistics
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tidr
+from tidr.cli import guarded
+from tidr.cli.render import render as tidr_render
+from tidr.errors import TidrError
 from tidr.files.mesh import read_mesh
 from tidr.files.scene_file import bundled, load_scene
 
@@ -57,6 +61,35 @@ def test_info_prints_json_and_nothing_else():
     assert facts["memory_bytes"]["parameters"] == 8 * facts["counts"]["scalars"]
 
 
+def test_render_takes_the_fields_of_a_renderer(f32, tmp_path):
+    tidr_render("cube", tmp_path / "a.npy", renderer="raster", option=["edges=none", "cull_back = true"], width=24)
+    wanted = tidr.render(
+        load_scene("cube"), renderer=tidr.Rasterizer(edges="none", cull_back=True), width=24, height=24
+    )
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy")[..., :3], wanted.rgb.numpy())
+    for option, what in {
+        "samples=4": "--option: samples: unknown key",
+        "edgse=none": "--option: edgse: unknown key, did you mean 'edges'",
+        "cull_back=7": "--option: cull_back: is 7, expected a valid boolean",
+        "edges": "--option edges: has no =.*samples=64",
+        "edges=soft_": "renderer.edges: ",
+    }.items():
+        with pytest.raises(TidrError, match=what):
+            tidr_render("cube", tmp_path / "b.npy", renderer="raster", option=[option])
+    assert not (tmp_path / "b.npy").exists()
+
+
+def test_warnings_are_one_plain_line(capfd):
+    def verb():
+        warnings.warn("a.glb: left out\n  lights.sky: too bright", UserWarning, stacklevel=1)
+        return 3
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert guarded(verb)() == 3
+    assert capfd.readouterr() == ("", "tidr verb: warning: a.glb: left out; lights.sky: too bright\n")
+
+
 @pytest.mark.parametrize("name", ["duck", "cornell"])
 def test_info_tells_every_name(name, f32):
     from tidr.cli.info import _lines, scene_facts
@@ -94,7 +127,7 @@ def test_convert_meshes_there_and_back(tmp_path):
 def test_convert_keeps_shape_and_uvs(tmp_path, suffix, capsys):
     from tidr.cli.convert import convert
 
-    source = bundled()["duck"].parent / "assets" / "duck.obj"
+    source = bundled()["duck"].parent / "assets" / "duck.glb"
     convert(str(source), tmp_path / f"a{suffix}")
     convert(str(tmp_path / f"a{suffix}"), tmp_path / "back.obj")
     first, again = read_mesh(source), read_mesh(tmp_path / "back.obj")
@@ -112,8 +145,8 @@ def test_convert_writes_scenes(tmp_path, f32, capsys):
     first, again = load_scene("cornell", ["film.width=32", "film.height=32"]), load_scene(tmp_path / "room.toml")
     difference = tidr.render(first).rgb.numpy() - tidr.render(again).rgb.numpy()
     assert np.abs(difference).max() < 1e-3
-    convert(str(bundled()["duck"].parent / "assets" / "duck.obj"), tmp_path / "lone.toml")
-    assert load_scene(tmp_path / "lone.toml").parameters()["duck_duck.albedo"].shape == (512, 512, 3)
+    convert(str(bundled()["duck"].parent / "assets" / "duck.glb"), tmp_path / "lone.toml")
+    assert load_scene(tmp_path / "lone.toml").parameters()["paint.albedo"].shape == (512, 512, 3)
 
 
 def test_convert_refuses_what_it_cannot_do(tmp_path):

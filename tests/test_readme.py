@@ -40,7 +40,7 @@ def test_the_denoising_example_takes_noise_away(f32):
 
 def test_the_scene_example_loads_and_renders(f32, tmp_path):
     assets = find_scene("duck").parent / "assets"
-    for name in ("duck.obj", "duck.mtl", "duck.png"):
+    for name in ("duck.glb", "duck.png"):
         (tmp_path / name).write_bytes((assets / name).read_bytes())
     path = tmp_path / "scene.toml"
     path.write_text(block("scene").replace("assets/", ""))
