@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from .output import plain_warnings
+
 VERBS = ("fit", "render", "view", "check", "bench", "info", "scenes", "convert", "doctor")
 
 
@@ -19,12 +21,16 @@ os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "0")  # standard output is f
 
 
 def guarded(verb: Callable) -> Callable:
-    """The verb with its errors as one line on stderr and an exit code: 2 bad input, 1 failed work, 130 Ctrl-C."""
+    """The verb with its errors and warnings as one line each on stderr, and with an exit code.
+
+    That is 2 for bad input, 1 for failed work, 130 for Ctrl-C.
+    """
 
     @functools.wraps(verb)
     def run(*arguments, **options):
         try:
-            return verb(*arguments, **options)
+            with plain_warnings(verb.__name__):
+                return verb(*arguments, **options)
         except KeyboardInterrupt:
             print("tidr: interrupted", file=sys.stderr)
             raise typer.Exit(130) from None

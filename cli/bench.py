@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,13 @@ def bench(
     which: Annotated[list[str] | None, typer.Argument(help="Problems (T1 T3 ...) or rows (4-23,26); all.")] = None,
     problems: Annotated[bool, typer.Option("--problems", help="Run the toy problems (the default).")] = False,
     rows: Annotated[bool, typer.Option("--rows", help="Run the checklist's tests and print its table.")] = False,
-    edges: Annotated[list[str] | None, typer.Option(help="none, antialias, soft; all by default.")] = None,
+    offsets: Annotated[
+        bool,
+        typer.Option("--offsets", help="Compare loss and slope over the offsets of T1 and T20, by edge treatment."),
+    ] = False,
+    edges: Annotated[
+        list[str] | None, typer.Option(help="Those of tidr.Rasterizer; none, antialias and soft by default.")
+    ] = None,
     arch: Annotated[str, typer.Option(help="Backend.")] = "auto",
     results: Annotated[Path | None, typer.Option(help="With --rows: what pytest --rows-report wrote.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write JSON.")] = None,
@@ -26,10 +33,12 @@ def bench(
     """Print how every edge treatment does on every toy problem, or which rows of the checklist are proven."""
     from tidr.errors import TidrError
 
-    if rows and problems:
-        raise TidrError("bench", "--problems and --rows together", "choose one")
+    if rows + problems + offsets > 1:
+        raise TidrError("bench", "two of --problems, --rows and --offsets together", "choose one")
     if rows:
         _rows(which or [], results, json_file)
+    elif offsets:
+        _offsets(which, arch, json_file, markdown)
     else:
         _problems(which, edges, arch, json_file, markdown)
 
@@ -39,19 +48,20 @@ def _problems(which, edges, arch: str, json_file: Path | None, markdown: Path | 
     from tidr.errors import TidrError
     from tidr.files.write import write_bytes
     from tidr.problems import report
-    from tidr.problems.runner import TREATMENTS, solve
     from tidr.problems.runner import problems as chosen
+    from tidr.problems.runner import solve
+    from tidr.renderers.raster import EDGES
 
     for each in edges or ():
-        if each not in TREATMENTS:
-            raise TidrError("bench --edges", f"unknown treatment {each!r}", f"choose from {', '.join(TREATMENTS)}")
+        if each not in EDGES:
+            raise TidrError("bench --edges", f"unknown treatment {each!r}", f"choose from {', '.join(EDGES)}")
     todo = chosen(which)
     found = []
     with redirect_stdout(sys.stderr):  # standard output is for the matrix alone
         tidr.init(arch=arch)
         for problem in todo:
             for treatment in edges or problem.treatments:
-                if treatment not in problem.treatments:
+                if problem.renderers and treatment not in problem.renderers:
                     continue
                 found.append(solve(problem, treatment))
                 last = found[-1]
@@ -63,6 +73,23 @@ def _problems(which, edges, arch: str, json_file: Path | None, markdown: Path | 
         write_bytes(markdown, report.markdown(found).encode())
     if any(result.verdict == "failed" for result in found):
         raise typer.Exit(1)
+
+
+def _offsets(which, arch: str, json_file: Path | None, markdown: Path | None) -> None:
+    import tidr
+    from tidr.files.write import write_bytes
+    from tidr.problems import offsets
+    from tidr.problems.report import piped
+
+    with redirect_stdout(sys.stderr):
+        tidr.init(arch=arch)
+        points = offsets.sweep(which or ("T1", "T20"))
+    typer.echo(offsets.text(points))
+    if json_file:
+        write_bytes(json_file, json.dumps([asdict(point) for point in points], indent=1).encode())
+    if markdown:
+        head, *body = offsets.table(points)
+        write_bytes(markdown, ("\n".join(piped([head, ["---"] * len(head), *body])) + "\n").encode())
 
 
 def _rows(which: list[str], results: Path | None, json_file: Path | None) -> None:

@@ -71,11 +71,15 @@ def _unalign(seen, size: int) -> None:
         return
     import numpy as np
 
+    from tidr.scene.transform import quaternion_from_rotation, rotation_numbers
+
     pixel = max(seen.width, seen.height) / size
     seen.principal_point.set(seen.principal_point.numpy() + pixel * np.array([0.1373, 0.2917]))
-    w, x, y, z = seen.rotation.numpy()
+    w, x, y, z = quaternion_from_rotation(seen.camera_to_world[:3, :3])
     cosine, sine = np.cos(0.03), np.sin(0.03)
-    seen.rotation.set([w * cosine - z * sine, x * cosine + y * sine, y * cosine - x * sine, z * cosine + w * sine])
+    rolled = [w * cosine - z * sine, x * cosine + y * sine, y * cosine - x * sine, z * cosine + w * sine]
+    held = "quaternion" if seen.rotation.shape == (4,) else "6d"
+    seen.rotation.set(rotation_numbers(rolled, held, "camera")[0])
 
 
 def _size(seen, longest: int) -> tuple[int, int]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from tidr.scene.mesh_data import MeshData
 
 
 def convert(
@@ -67,15 +70,20 @@ def convert(
         raise FileError(path, "--set changes scenes, not meshes", "write a .toml")
     data = read_mesh(path)
     if faces is not None:
-        from tidr.scene.mesh import Mesh
-        from tidr.scene.mesh_data import MeshData
-        from tidr.scene.simplify import simplify, unwrap
-
-        mesh = unwrap(simplify(Mesh.from_data(data), faces))
-        data = MeshData(mesh.vertices.numpy(), mesh.faces, mesh.uvs and mesh.uvs.numpy(), mesh.uv_faces)
+        data = _fewer(data, faces)
     _refuse_same(path, target)
     write_mesh(target, data)
     typer.echo(f"{target}: {len(data.vertices)} vertices, {len(data.faces)} faces")
+
+
+def _fewer(data: MeshData, faces: int) -> MeshData:
+    """About so many triangles, with texture coordinates of their own."""
+    from tidr.scene.mesh import Mesh
+    from tidr.scene.mesh_data import MeshData
+    from tidr.scene.simplify import simplify, unwrap
+
+    mesh = unwrap(simplify(Mesh.from_data(data), faces))
+    return MeshData(mesh.vertices.numpy(), mesh.faces, mesh.uvs and mesh.uvs.numpy(), mesh.uv_faces)
 
 
 def _cloud(source: Path, target: Path) -> bool:

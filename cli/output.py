@@ -5,8 +5,24 @@ from __future__ import annotations
 import math
 import sys
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 LINES = 20  # plain lines over a fit
+
+
+@contextmanager
+def plain_warnings(verb: str) -> Iterator[None]:
+    """Whatever is warned of inside stands on standard error in one line, without the place in the code."""
+
+    def show(message, *_, **_named) -> None:
+        text = "; ".join(line.strip() for line in str(message).splitlines() if line.strip())
+        print(f"tidr {verb}: warning: {text}", file=sys.stderr, flush=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def watcher():

@@ -53,9 +53,8 @@ def weights(at):
 
 
 @ti.func
-def look_up(d, angle, height, width, texels: ti.template()):
-    """Radiance [3] of the map in a direction of any length."""
-    rows, at = corners(d, angle, height, width)
+def mix(rows, at, texels: ti.template()):
+    """Radiance [3] between the four texels of `corners`."""
     share = weights(at)
     total = ti.Vector([0.0, 0.0, 0.0])
     for k in ti.static(range(4)):
@@ -64,13 +63,19 @@ def look_up(d, angle, height, width, texels: ti.template()):
 
 
 @ti.func
-def look_up_adjoint(d, angle, height, width, texels: ti.template(), g):
-    """Gradient of a direction [3] and of the angle, for the gradient g of its radiance.
+def look_up(d, angle, height, width, texels: ti.template()):
+    """Radiance [3] of the map in a direction of any length."""
+    rows, at = corners(d, angle, height, width)
+    return mix(rows, at, texels)
+
+
+@ti.func
+def slopes(d, rows, at, height, width, texels: ti.template(), g):
+    """Gradient of a direction [3] and of the angle, for the gradient g of what `mix` gives there.
 
     With longitude p = atan2(x, -z), angle from the top t = atan2(r, y), r^2 = x^2 + z^2: dp = (-z dx + x dz) / r^2 and
     dt = (y (x dx + z dz) / r - r dy) / |d|^2. The first grows without bound towards the poles, hence `POLE`.
     """
-    rows, at = corners(d, angle, height, width)
     t00, t10 = g.dot(load3(texels, rows[0])), g.dot(load3(texels, rows[1]))
     t01, t11 = g.dot(load3(texels, rows[2])), g.dot(load3(texels, rows[3]))
     to_longitude = ((1.0 - at[1]) * (t10 - t00) + at[1] * (t11 - t01)) * width / (2.0 * PI)
@@ -84,6 +89,14 @@ def look_up_adjoint(d, angle, height, width, texels: ti.template(), g):
         out[1] = -to_latitude * across / whole
         out[2] = to_across * d[2] + to_longitude * d[0] / square
     return out, to_longitude
+
+
+@ti.func
+def look_up_adjoint(d, angle, height, width, texels: ti.template(), g):
+    """Gradient of a direction [3] and of the angle, for the gradient g of its radiance."""
+    rows, at = corners(d, angle, height, width)
+    to_d, to_angle = slopes(d, rows, at, height, width, texels, g)
+    return to_d, to_angle
 
 
 @ti.kernel

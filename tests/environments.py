@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import tidr
+from tidr.scene.transform import quaternion_from_euler, rotation_from_quaternion
 from tidr.scene.voxels import cell_centers
 
 from .volume_scenes import noise
@@ -25,6 +26,7 @@ RENDERERS = {
     "sdf": tidr.VoxelRenderer(method="sdf"),
     "neus": tidr.NeusRenderer(steps=24),
 }
+LIT = ("raster none", "raster antialias", "raster soft", "level_set", "sdf")  # what local shading colours
 
 
 def sky(seed: int = 0, shape=(5, 7), rotation: float = 0.4) -> tidr.EnvironmentLight:
@@ -38,7 +40,8 @@ def shape(kind: str, seed: int = 0):
     distance = np.linalg.norm(centers * (1, 1.2, 0.9), axis=-1) - 0.8
     if kind.startswith("raster"):
         vertices, faces = tidr.icosphere(1)
-        return tidr.Mesh(vertices, faces)
+        turn = rotation_from_quaternion(quaternion_from_euler((10, 20, 30)))  # no triangle faces straight up
+        return tidr.Mesh(vertices @ turn, faces)
     if kind in ("level_set", "sdf"):
         return tidr.VoxelGrid(sdf=distance, color=np.full((8, 8, 8, 3), (0.3, 0.7, 0.5)))
     if kind == "neus":

@@ -22,6 +22,7 @@ def camera(kind: str) -> Camera:
         return tidr.IrradianceMeter(eye, (-0.5, 0.9, 0.3))
     view = {"height_world": 2.6} if kind == "orthographic" else {"fov_y_degrees": 45}
     lens = {"aperture_radius": 0.3, "focus_distance": 2.1} if kind == "lens" else {}
+    lens |= {"distortion": (-0.1, 0.2, 0.01, -0.02, 0.05, 0.03)} if kind == "distorted" else {}
     made = Camera.look_at(eye, (0, 0.1, 0), width=6, height=4, **view, **lens)
     made.principal_point.set([2.7, 2.2])
     made.focal.set(made.focal.numpy() * [1.1, 0.9])

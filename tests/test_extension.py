@@ -107,7 +107,7 @@ def test_an_edge_treatment_moves_outlines(f64, tmp_path):
     row, column = np.meshgrid(np.linspace(0, 1, 96), np.linspace(-1, 2, 96), indexing="ij")
     box, weights = scene["box"], (row + column)[..., None] + row[..., None] ** 2
 
-    def area(edges: str = "opendr"):
+    def area(edges: str = "slope"):
         return weighted(draw(scene, edges, 96, channels=("alpha",)).alpha, weights)
 
     moves = [(box.translation, way) for way in np.eye(3)[:2]] + [(box.scale, 1.0)]
@@ -120,7 +120,7 @@ def test_an_edge_treatment_moves_outlines(f64, tmp_path):
             values.append(float(area()))
         place.set(start)
         assert (gradient * way).sum() == pytest.approx((values[1] - values[0]) / 0.3, rel=0.03)
-    assert draw(scene, "opendr").rgb.numpy().sum() == draw(scene, "none").rgb.numpy().sum()
+    assert draw(scene, "slope").rgb.numpy().sum() == draw(scene, "none").rgb.numpy().sum()
 
 
 @pytest.mark.row(168)

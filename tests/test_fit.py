@@ -208,7 +208,10 @@ def test_an_annealed_fit_ends_where_it_ends(f32, tmp_path, anneal):
         if step == 31:
             albedo.set((0.0, 1.0, 1.0))
 
-    moves, soft = {"paint.albedo": ParameterSettings(lr=0.1, final_lr=0.01)}, {"type": "raster", "edges": "soft"}
+    moves, soft = (
+        {"paint.albedo": ParameterSettings(lr=0.1, final_lr=0.01)},
+        {"type": "raster", "edges": "soft", "sigma": 1e-5},
+    )
     settings = toy_settings(
         tmp_path, start={}, losses={"mse": 1.0}, parameters=moves, renderer=soft, anneal=anneal, steps=36
     )

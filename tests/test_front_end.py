@@ -68,6 +68,22 @@ def test_errors_name_the_line(f64):
     assert gc.isenabled()
 
 
+@pytest.mark.parametrize("values", [np.arange(6, dtype=np.float32).reshape(2, 3), np.arange(4, dtype=np.int32)])
+def test_numbers_are_copied_without_a_kernel(f32, monkeypatch, values):
+    array = ti.ndarray(ti.f32 if values.dtype == np.float32 else ti.i32, values.shape)
+    copied = np.broadcast_to(values[..., None], (*values.shape, 2))[..., 0]  # not contiguous: Taichi's own way
+    array.from_numpy(copied)
+    np.testing.assert_array_equal(array.to_numpy(), values)
+    for name in ("ext_arr_to_ndarray", "ndarray_to_ext_arr"):
+        monkeypatch.setattr(f"taichi._kernels.{name}", None)
+    array.from_numpy(values + 1)
+    found = array.to_numpy()
+    np.testing.assert_array_equal(found, values + 1)
+    assert found.dtype == values.dtype
+    with pytest.raises(ValueError, match="Mismatch shape"):
+        array.from_numpy(values[:1])
+
+
 def test_a_kernel_may_be_a_method(f64):
     out = np.zeros(1)
     Held(3.0).write(out)

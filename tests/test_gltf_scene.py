@@ -120,6 +120,30 @@ def test_many_nodes_of_one_name_are_read_soon(tmp_path):
     assert len(found.meshes) == 1
 
 
+@pytest.mark.parametrize(("across", "down"), [(16, 10), pytest.param(40, 38, marks=pytest.mark.long)])
+def test_nodes_by_the_thousand_keep_their_colours_and_places(tmp_path, f32, across, down):
+    body, colors = full(), np.random.default_rng(0).uniform(0.1, 0.9, (across * down, 3))
+    square, count = body["meshes"][0]["primitives"][0]["attributes"]["POSITION"], across * down
+    body["meshes"] = [
+        {"primitives": [{"attributes": {"POSITION": square}, "mode": 6, "material": k}]} for k in range(count)
+    ]
+    plain = {"metallicFactor": 0, "roughnessFactor": 1}
+    body["materials"] = [{"pbrMetallicRoughness": {"baseColorFactor": [*color, 1], **plain}} for color in colors]
+    places = [[k % across - across / 2, k // across - down / 2, 0] for k in range(count)]
+    body["nodes"] = [{"mesh": k, "translation": place} for k, place in enumerate(places)]
+    body["nodes"] += [{"camera": 0, "translation": [0, 0, 9]}, {"extensions": {LIGHTS: {"light": 1}}}]
+    lens = {"xmag": across / 2, "ymag": down / 2, "znear": 0.1, "zfar": 99}
+    body["cameras"] = [{"type": "orthographic", "orthographic": lens}]
+    body["scenes"] = [{"nodes": [*range(count + 2)]}]
+    scene = quietly(save(tmp_path, body))
+    assert len(scene.nodes) == count
+    image = tidr.render(scene, renderer=tidr.Rasterizer(edges="none"), width=across, height=down)
+    seen = image.rgb.numpy()[::-1].reshape(-1, 3)  # row by row from below, as the nodes
+    slope, offset = np.polyfit(colors.ravel(), seen.ravel(), 1)
+    assert slope > 0.1
+    np.testing.assert_allclose(seen, slope * colors + offset, atol=1e-5)
+
+
 def test_cameras_and_lights(tmp_path):
     body = full()
     body["nodes"].append({"name": "flat", "camera": 1})
@@ -163,6 +187,22 @@ def test_materials(tmp_path):
     entry["pbrMetallicRoughness"] = {"baseColorFactor": [1, 1, 1, 0.6]}
     with pytest.warns(SceneWarning):
         assert "opacity" not in tidr.load(save(tmp_path, body)).materials["red"].sources
+
+
+def test_vertex_colours_are_dyed_by_the_colour_of_the_material(tmp_path, f32):
+    body = full()
+    plain = {"pbrMetallicRoughness": {"baseColorFactor": [0.8, 0.4, 0.2, 1]}}
+    body["materials"] = [plain, {"pbrMetallicRoughness": {"baseColorFactor": [0.1, 0.5, 1, 1]}}]
+    (one,) = body["meshes"][0]["primitives"]
+    with_colors = {"attributes": one["attributes"] | {"COLOR_0": one["attributes"]["POSITION"]}, "material": 0}
+    body["meshes"][0]["primitives"] = [one | with_colors, one | {"material": 1}]
+    scene = quietly(save(tmp_path, body))
+    node = scene.nodes["one"]
+    assert [type(scene.materials[name].sources["albedo"]).__name__ for name in node.materials] == ["VertexColors"] * 2
+    corners, colors = node.vertices.numpy()[node.faces], node.mesh.colors.numpy()[node.faces]
+    first = node.mesh.face_materials == 0
+    np.testing.assert_allclose(colors[first], corners[first] * [0.8, 0.4, 0.2], atol=1e-6)
+    np.testing.assert_allclose(colors[~first], np.broadcast_to([0.1, 0.5, 1], colors[~first].shape), atol=1e-6)
 
 
 def test_files_without_cameras_and_lights_are_framed_and_lit_as_a_mesh_is(tmp_path):

@@ -236,10 +236,6 @@ def test_gradient_of_emission_on_vulkan_is_that_in_64_bits(vulkan):
     [
         (lambda: tidr.Material("dielectric"), "materials.glow: 'dielectric' is no material of local shading"),
         (lambda: tidr.Material("lambert", opacity=0.5), "materials.glow.opacity: is not 1"),
-        (
-            lambda: tidr.Material("lambert", normal=Texture(np.ones((2, 2, 3)))),
-            "materials.glow.normal: is a normal map",
-        ),
     ],
 )
 def test_what_needs_light_transport_is_refused(material, where, f32):

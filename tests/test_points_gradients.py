@@ -24,6 +24,7 @@ STYLES = {
     "knn, nearest three": PointRenderer(splat="knn", radius_pixels=60, points_per_pixel=3),
     "sphere": PointRenderer(splat="sphere", gamma=0.3),
     "sphere by range": PointRenderer(splat="sphere", gamma=0.15, depth_range=(1.0, 6.0)),
+    "blobs by radii": PointRenderer(splat="rhodin"),
 }
 
 
@@ -42,12 +43,12 @@ def check(build, style, channel, backend, seed):
     against_f64((build.__qualname__, style, channel, seed), problem, backend, seed)
 
 
-@pytest.mark.row(67, 68, 69, 75, 120)
+@pytest.mark.row(11, 67, 68, 69, 75, 120)
 @pytest.mark.parametrize(
     ("backend", "style", "seed"),
     on_backends(
         [(style, seed) for style in STYLES for seed in (0, 1)],
-        [("gaussian", 0), ("knn", 0), ("knn, softmax", 0), ("sphere", 0)],
+        [("gaussian", 0), ("knn", 0), ("knn, softmax", 0), ("sphere", 0), ("blobs by radii", 0)],
     ),
     indirect=["backend"],
 )
@@ -73,7 +74,7 @@ def test_points(backend, style, seed):
     on_backends(
         [
             (style, kind)
-            for style in ("gaussian", "knn", "knn by radii", "knn, softmax", "sphere")
+            for style in ("gaussian", "knn", "knn by radii", "knn, softmax", "sphere", "blobs by radii")
             for kind in ("perspective", "orthographic")
         ],
         [("knn", "perspective"), ("sphere", "orthographic")],
@@ -94,7 +95,10 @@ def test_cameras_and_transforms(backend, style, kind):
 @pytest.mark.row(67, 68, 69, 75)
 @pytest.mark.parametrize(
     ("backend", "style"),
-    on_backends([("gaussian",), ("knn, softmax",), ("knn, nearest three",), ("sphere",)], [("knn, softmax",)]),
+    on_backends(
+        [("gaussian",), ("knn, softmax",), ("knn, nearest three",), ("sphere",), ("blobs by radii",)],
+        [("knn, softmax",)],
+    ),
     indirect=["backend"],
 )
 def test_depth(backend, style):

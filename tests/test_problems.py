@@ -66,7 +66,8 @@ def test_problems_are_the_ones_owed():
     names = [problem.name for problem in problems()]
     assert names == [
         "T1", "T2", "T3-L", "T3-blob", "T3-cube", "T4-points", "T4-voxels", "T5-grid", "T5-mesh", "T5-tetrahedra", "T6",
-        "T9", "T10", "T13", "T15-absorption", "T15-even", "T15-scattering", "T18-map", "T18-pose", "T20",
+        "T9", "T10", "T11", "T12-harmonics", "T12-map", "T13", "T15-absorption", "T15-even", "T15-scattering",
+        "T18-map", "T18-pose", "T20",
     ]  # fmt: skip
     assert [problem.name for problem in problems(["t3", "T3-cube"])] == ["T3-L", "T3-blob", "T3-cube"]
     with pytest.raises(tidr.SceneError, match="T7"):

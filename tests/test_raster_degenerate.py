@@ -101,7 +101,7 @@ def check(name: str, scene: tidr.Scene, edges: str) -> None:
         assert np.isfinite(parameter.grad_numpy()).all(), f"{name}, {edges}: gradient of {path}"
 
 
-@pytest.mark.parametrize("edges", EDGES)
+@pytest.mark.parametrize("edges", [*EDGES, "opendr", "nmr", "nmr_local", "genova", "dibr", "splat"])
 def test_degenerate_scenes_have_an_image_and_finite_gradients(f32, edges):
     for name, scene in scenes().items():
         check(name, scene, edges)

@@ -37,7 +37,7 @@ def test_weights_of_two_faces_in_closed_form(backend):
     start, probability, depth = uploaded([0, 2], "int"), uploaded([[0.9], [0.6]]), uploaded([[0.1], [0.2]])
     weight, rest = Buffer((2, 1)), Buffer((1, 1))
     soft_blend.weights(
-        1, 0.1, 0.0, 1.0, 1e-3, start.ndarray, probability.ndarray, depth.ndarray, weight.ndarray, rest.ndarray
+        1, 0.1, 0.0, 1.0, 1e-3, 0.0, start.ndarray, probability.ndarray, depth.ndarray, weight.ndarray, rest.ndarray
     )
     np.testing.assert_allclose(weight.ndarray.to_numpy()[:, 0], [0.80296, 0.19693], atol=5e-6)
     np.testing.assert_allclose(rest.ndarray.to_numpy(), [[1.112e-4]], atol=5e-8)

@@ -31,6 +31,15 @@ def test_rays_through_pixel_centres_are_those_of_the_other_renderers(backend):
     assert np.array_equal(found.weights.numpy(), np.ones((view.size, 1)))
 
 
+def test_rays_of_a_lens_with_distortion_are_those_of_the_other_renderers(f64):
+    cameras = [camera("distorted"), camera("radiance_meter")]
+    rows, columns = (axis.reshape(-1) + 0.5 for axis in np.mgrid[: SIZE[1], : SIZE[0]])
+    found = Traced(cameras, np.column_stack([0 * rows, columns, rows, 0 * rows, 0 * rows]))
+    expected = Rays.of_cameras(cameras[:1], *SIZE)
+    for name in ("origins", "directions", "cosines"):
+        assert np.allclose(getattr(found, name).numpy(), getattr(expected, name).numpy(), atol=1e-12)
+
+
 def test_rays_of_a_film_point_leave_all_over_the_lens_and_meet_in_focus(f64):
     lens, pinhole = camera("lens"), camera("perspective")
     where = places(1, 200)
@@ -72,8 +81,8 @@ def test_a_closed_aperture_is_a_pinhole(f64):
         assert np.allclose(getattr(one, name).numpy(), getattr(other, name).numpy())
 
 
-@pytest.mark.row(154, 156)
-@pytest.mark.parametrize("kind", ["perspective", "orthographic", "lens", "radiance_meter"])
+@pytest.mark.row(154, 155, 156)
+@pytest.mark.parametrize("kind", ["perspective", "orthographic", "lens", "radiance_meter", "distorted"])
 def test_gradients_of_rays_reach_every_parameter(backend, kind):
     def problem():
         cameras, where = [camera(kind), camera("perspective"), camera(kind)], places(3, 4, seed=2)

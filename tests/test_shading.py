@@ -9,7 +9,9 @@ import taichi as ti
 from tidr import runtime
 from tidr.buffer import Buffer
 from tidr.kernels.shading import brdf, buffer, shade
+from tidr.kernels.transport import slots
 
+from .bsdf_checks import Bsdfs, directions, materials
 from .conftest import start
 
 COLUMNS = ("normal", "view", "light_vector", "light_value", "albedo", "specular", "roughness", "metallic", "shininess")
@@ -150,6 +152,35 @@ def test_gradient_of_every_column_equals_differences(f64, function, ambient, kin
             slope = (4 * measured(name, component, step / 2) - measured(name, component, step)) / 3
             scale = np.maximum(np.abs(slope), 1e-1 * np.abs(slope).max()) + 1e-6
             assert (np.abs(exact - slope) <= f64.rtol * scale).all(), f"{name}[{component}]"
+
+
+@pytest.mark.row(115)
+def test_taichis_gradient_of_a_material_is_the_one_by_hand(f64):
+    """Metallic-roughness as local shading has it, by Taichi, and as light transport has it, by hand."""
+    n, rng = 60, np.random.default_rng(115)
+    parameters = materials(slots.METALLIC_ROUGHNESS, n, rng)
+    wi, wo, weights = (directions(n, rng, False) for _ in range(3))
+    wi[:, 2], wo[:, 2] = np.abs(wi[:, 2]) + 0.05, np.abs(wo[:, 2]) + 0.05
+    wi, wo = (w / np.linalg.norm(w, axis=1, keepdims=True) for w in (wi, wo))
+    by_hand, _ = Bsdfs([slots.METALLIC_ROUGHNESS]).adjoint(slots.METALLIC_ROUGHNESS, parameters, wi, wo, weights)
+    kernel = shade.shade_kernel(brdf.metallic_roughness, brdf.ambient_metallic_roughness)
+    b, at, family = get_buffer(n), slots.OFFSETS, ints([0])
+    albedo = parameters[:, at["albedo"] : at["albedo"] + 3]
+    columns = {"normal": np.tile([0.0, 0.0, 1.0], (n, 1)), "view": wi, "light_vector": wo, "albedo": albedo}
+    columns |= {name: parameters[:, at[name]] for name in ("roughness", "metallic")}
+    fill(b, columns | {"light_value": np.ones((n, 3))})
+    shaded(b, n, kernel, shade.DIRECTIONAL)
+    b.clear_grads(n)
+    upload(b.color.grad, weights)
+    kernel.grad(b, n, family.ndarray, 0, shade.DIRECTIONAL)
+    places = at | {"view": slots.PARAMS, "light_vector": slots.PARAMS + 3}
+    for name in ("albedo", "roughness", "metallic", "view", "light_vector"):
+        found = download(getattr(b, name).grad, n).reshape(n, -1)
+        exact = by_hand[:, places[name] : places[name] + found.shape[1]]
+        if name in ("view", "light_vector"):  # of a unit vector only what is across it
+            exact = exact - columns[name] * (exact * columns[name]).sum(1, keepdims=True)
+        assert np.abs(exact).max() > 1e-2
+        assert np.abs(found - exact).max() <= 1e-6 * np.abs(exact).max(), name
 
 
 @pytest.mark.parametrize(("function", "ambient"), [LAMBERT, PHONG, BLINN, GGX, CUSTOM])

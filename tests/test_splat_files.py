@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trimesh
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -82,6 +83,21 @@ def test_the_layout_is_the_published_one(tmp_path):
     assert row["opacity"] == data.opacity_logits[1, 0]
     assert [row[f"scale_{k}"] for k in range(3)] == data.log_scales[1].tolist()
     assert [row[f"rot_{k}"] for k in range(4)] == data.rotations[1].tolist()
+
+
+@pytest.mark.row(160)
+def test_another_reader_finds_the_numbers_under_their_names(tmp_path):
+    data = cloud(degree=3)
+    write_splats(tmp_path / "a.ply", data)
+    table = trimesh.load(tmp_path / "a.ply").metadata["_ply_raw"]["vertex"]["data"]  # type: ignore[attr-defined]
+
+    def named(start: str, count: int) -> np.ndarray:
+        return np.stack([table[f"{start}_{k}"].ravel() for k in range(count)], 1)
+
+    assert data.sh_rest is not None
+    assert np.array_equal(named("f_rest", 45), data.sh_rest.transpose(0, 2, 1).reshape(-1, 45))
+    for start, values in {"f_dc": data.sh_dc, "scale": data.log_scales, "rot": data.rotations}.items():
+        assert np.array_equal(named(start, values.shape[1]), values), start
 
 
 @pytest.mark.row(160)

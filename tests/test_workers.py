@@ -14,11 +14,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import tidr
 from tidr.cli import app
+from tidr.errors import FileError
 from tidr.files.scene_file import load_scene
 from tidr.fitting.fit import fit_from_settings
 from tidr.fitting.loop import FitError, Watcher
 from tidr.fitting.step import CrewError, Share, part_of
+from tidr.fitting.workers import Job, _work
 
 from .fit_toys import write_toy
 
@@ -146,6 +149,27 @@ def test_ctrl_c_saves_and_leaves_no_process(f32, tmp_path):
             os.kill(pid, signal.SIGKILL)
     assert "--resume goes on" in (tmp_path / "err").read_text()
     assert not (tmp_path / "out").read_bytes()
+
+
+@dask
+@pytest.mark.long
+def test_workers_run_the_plugins_of_the_process_that_leads(f32, tmp_path):
+    scene, losses = write_toy(tmp_path), "fit.losses={lorentzian = 1.0, alpha_mse = 1.0}"
+    loss = Path(tidr.__file__).parent / "docs" / "examples" / "loss.py"
+    folder, found = tmp_path / "run", []
+    for workers in ("1", "2"):
+        command = [sys.executable, "-m", "tidr.cli", "--plugin", str(loss), "fit", str(scene), "--steps", "3"]
+        command += ["--set", losses, "-o", f"{folder}{workers}", "--workers", workers]
+        subprocess.run(command, check=True, timeout=LONG, capture_output=True)
+        found.append(np.loadtxt(f"{folder}{workers}/loss.csv", delimiter=",", skiprows=1)[:, :3])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-3)
+
+
+def test_another_plugin_than_that_of_the_process_that_leads_is_refused(tmp_path):
+    (tmp_path / "loss.py").write_text("NUMBER = 1\n")
+    job = Job("a", str(tmp_path / "scene.toml"), (), "", "cpu", 32, {"0" * 64: str(tmp_path / "loss.py")})
+    with pytest.raises(FileError, match=r"loss\.py: this plugin is another"):
+        _work(job, 0, 0, Share(0, 1), {}, 1)
 
 
 def until(done, process: subprocess.Popen | None = None) -> None:

@@ -37,10 +37,13 @@ _NAMES = {
     "PointLight": "scene.light",
     "SpotLight": "scene.light",
     "EnvironmentLight": "scene.light",
+    "SphericalHarmonicLight": "scene.light",
     "Material": "scene.material",
     "Texture": "scene.texture",
     "Mesh": "scene.mesh",
     "icosphere": "scene.mesh",
+    "simplify": "scene.simplify",
+    "unwrap": "scene.simplify",
     "Volume": "scene.volume",
     "VoxelGrid": "scene.voxels",
     "AffineMixture": "scene.affine_mixture",
@@ -80,6 +83,10 @@ _NAMES = {
     "VectorAdam": "fitting.optimizers",
     "Optimizers": "fitting.optimizers",
     "LargeSteps": "fitting.large_steps",
+    "LBFGS": "fitting.searches",
+    "LevenbergMarquardt": "fitting.least_squares",
+    "Dogleg": "fitting.least_squares",
+    "Residual": "fitting.searches",
     "fit": "fitting.fit",
     "fit_depth": "fitting.depth_fit",
     "check_gradients": "fitting.gradcheck",
@@ -125,6 +132,8 @@ _MODULES = {
     "point_normals": "scene.point_normals",
     "alignment": "scene.alignment",
     "extract": "extract",
+    "ops": "ops",
+    "shaders": "shaders",
 }
 
 __all__ = [*_NAMES, *_MODULES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]

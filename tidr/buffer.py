@@ -23,7 +23,7 @@ allocations = 0
 
 
 class Buffer:
-    """An uninitialised Taichi ndarray of reals (`kind="real"`), f64 ("double") or 32-bit integers ("int").
+    """An uninitialised Taichi ndarray of reals (`kind="real"`), f64 ("double"), f16 ("half") or 32-bit integers ("int").
 
     When the last reference goes, the memory is kept for the next buffer of the same kind and shape, so a loop that
     renders and drops images allocates nothing after its second turn. `allocations` counts what was really allocated.
@@ -36,7 +36,7 @@ class Buffer:
         self._key = (kind, vector, tuple(max(int(n), 1) for n in shape))
         self.ndarray: Any = _take(self._key)
         if self.ndarray is None:
-            dtype = {"real": runtime.real(), "double": ti.f64, "int": ti.i32}[kind]
+            dtype = {"real": runtime.real(), "double": ti.f64, "half": ti.f16, "int": ti.i32}[kind]
             make = ti.Vector.ndarray if vector else None
             shape = self._key[2]
             self.ndarray = make(vector, dtype, shape) if make else ti.ndarray(dtype, shape)
@@ -54,7 +54,7 @@ class Buffer:
     @property
     def bytes(self) -> int:
         kind, vector, shape = self._key
-        size = {"real": runtime.current().precision // 8, "double": 8, "int": 4}[kind]
+        size = {"real": runtime.current().precision // 8, "double": 8, "half": 2, "int": 4}[kind]
         for n in shape:
             size *= n
         return size * max(vector, 1)

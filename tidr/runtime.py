@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BackendError
-from .front_end import shorten
+from .front_end import copy_directly, shorten
 
 ARCHES = ("auto", "cpu", "cuda", "metal", "vulkan")
 
@@ -40,11 +40,12 @@ def taichi() -> Any:
     os.environ.setdefault("TI_LOG_LEVEL", "error")
     with contextlib.redirect_stdout(io.StringIO()):
         import taichi as ti
-        from taichi.lang import kernel_impl
+        from taichi.lang import _ndarray, impl, kernel_impl
         from taichi.lang.ast.ast_transformer_utils import ASTTransformerContext
 
     ti.set_logging_level(ti.ERROR)
     shorten(kernel_impl, ASTTransformerContext)
+    copy_directly(_ndarray, impl, lambda: _generation if _current and _current.arch == "cpu" else 0)
     return ti
 
 

@@ -64,6 +64,31 @@ def mesh_distance(layer: ti.template(), cosines: ti.template(), pixel):
 
 
 @ti.func
+def ray_start(row, column, layer: ti.template(), cosines: ti.template(), pixel):
+    """Block of a pixel within its tile, cosine of its ray, distance of the meshes, and whether there are any (0, 1)."""
+    at = mesh_distance(layer, cosines, pixel)
+    block = row % TILE // EDGE * ACROSS + column % TILE // EDGE
+    return block, cosines[pixel, 0], at, ti.cast(at < FAR, ti.i32)
+
+
+@ti.func
+def event_distance(entry, last, waiting, mesh_at, cosine, entries: ti.template(), features: ti.template()):
+    """Distance of what comes next: the splat of `entry`, or the meshes while they wait; FAR where nothing does."""
+    out = FAR
+    if entry < last:
+        out = features[entries[entry], 3] / cosine
+    if waiting == 1:
+        out = ti.select(out < mesh_at, out, mesh_at)
+    return out
+
+
+@ti.func
+def box_strata(times: ti.template(), at, steps):
+    """Where a ray enters a box, and the length of a stratum there."""
+    return times[at, 0], (times[at, 1] - times[at, 0]) / steps
+
+
+@ti.func
 def stratum_piece(start, delta, k, begun, target):
     """Length of what lies of stratum k between `begun` and `target`, and which of the two cut it."""
     length = delta
@@ -88,14 +113,11 @@ def walk(
         pixel = first + turn
         view, row, column = pixel_of(pixel, height, width)
         tile = (view * tiles_y + row // TILE) * tiles_x + column // TILE
-        block = row % TILE // EDGE * ACROSS + column % TILE // EDGE
-        cosine, mesh_at = cosines[pixel, 0], mesh_distance(layer, cosines, pixel)
+        block, cosine, mesh_at, waiting = ray_start(row, column, layer, cosines, pixel)
         through, total, far = 1.0, ti.Vector([0.0, 0.0, 0.0]), 0.0
         entry, last = start[tile], start[tile + 1]
-        opacity, known, waiting, going = 0.0, 0, 1, 1
+        opacity, known, going = 0.0, 0, 1
         rank, k, begun = 0, 0, 0.0
-        if not mesh_at < FAR:
-            waiting = 0
         while going == 1:
             if known == 0:
                 entry, opacity, _uncut = next_splat(
@@ -103,14 +125,10 @@ def walk(
                     highest, quick,
                 )  # fmt: skip
                 known = 1
-            target = FAR
-            if entry < last:
-                target = features[entries[entry], 3] / cosine
-            if waiting == 1:
-                target = ti.select(target < mesh_at, target, mesh_at)
+            target = event_distance(entry, last, waiting, mesh_at, cosine, entries, features)
             while rank < volumes:
                 at, reached = order[pixel, rank] * count + turn, 0
-                near, delta = times[at, 0], (times[at, 1] - times[at, 0]) / steps
+                near, delta = box_strata(times, at, steps)
                 if not delta > 0.0 or through <= stop:
                     rank = volumes
                 while rank < volumes and reached == 0 and k < steps and through > stop:

@@ -13,10 +13,9 @@ feature.
 
 import taichi as ti
 
-from ..points.gaussian_blend import ACROSS, EDGE, MOMENTS, TILE, place_of
-from ..rays import FAR
+from ..points.gaussian_blend import MOMENTS, TILE, place_of
 from ..volume.march import stratum_share
-from .walk import color_of, mesh_distance, next_splat, stratum_piece
+from .walk import box_strata, color_of, event_distance, next_splat, ray_start, stratum_piece
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
@@ -114,17 +113,14 @@ def walk_adjoint(
             if row >= height or column >= width:
                 continue
             pixel = (view * height + row) * width + column
-            block = row % TILE // EDGE * ACROSS + column % TILE // EDGE
-            cosine, mesh_at = cosines[pixel, 0], mesh_distance(layer, cosines, pixel)
+            block, cosine, mesh_at, waiting = ray_start(row, column, layer, cosines, pixel)
             to_color, to_far = color_of(grad_sums, pixel), grad_distance[pixel, 0]
             rest = to_color.dot(color_of(sums, pixel)) + to_far * distance[pixel, 0]
             rest -= grad_alpha[pixel, 0] * (1.0 - alpha[pixel, 0])
             through, to_cosine = 1.0, 0.0
             entry, last = start[tile], start[tile + 1]
-            opacity, uncut, known, waiting, going = 0.0, 0.0, 0, 1, 1
+            opacity, uncut, known, going = 0.0, 0.0, 0, 1
             rank, k, begun, owner, to_begun = 0, 0, 0.0, NOBODY, 0.0
-            if not mesh_at < FAR:
-                waiting = 0
             while going == 1:
                 if known == 0:
                     entry, opacity, uncut = next_splat(
@@ -132,14 +128,10 @@ def walk_adjoint(
                         highest, quick,
                     )  # fmt: skip
                     known = 1
-                target, to_target = FAR, 0.0
-                if entry < last:
-                    target = features[entries[entry], 3] / cosine
-                if waiting == 1:
-                    target = ti.select(target < mesh_at, target, mesh_at)
+                target, to_target = event_distance(entry, last, waiting, mesh_at, cosine, entries, features), 0.0
                 while rank < volumes:
                     at, reached = order[pixel, rank] * count + (pixel - first), 0
-                    near, delta = times[at, 0], (times[at, 1] - times[at, 0]) / steps
+                    near, delta = box_strata(times, at, steps)
                     if not delta > 0.0 or through <= stop:
                         rank = volumes
                     while rank < volumes and reached == 0 and k < steps and through > stop:

@@ -156,7 +156,7 @@ def film_warp(
         if k != leader:
             others += what[record + k, WEIGHT] / (most + rest - what[record + k, WEIGHT]) / square * at
     leading, _u = film_offset(key, leader, deviation)
-    to_row = ti.Vector([0.0] * sensor.COLUMNS)
+    to_row = ti.Vector([0.0] * sensor.STRAIGHT)
     for k in range(rays):
         triangle, b1, b2 = where[record + k], what[record + k, U], what[record + k, V]
         if triangle >= 0:

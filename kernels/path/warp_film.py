@@ -107,7 +107,7 @@ def sample_film(
 ):  # fmt: skip
     """One path, and for a box filter a point on its pixel's rim, whose light is found by another path."""
     view = spot // (width * height)
-    to_row = ti.Vector([0.0] * sensor.COLUMNS)
+    to_row = ti.Vector([0.0] * sensor.STRAIGHT)
     for which in range(ti.static(2 if film == sensor.BOX else 1)):
         point, to_film, amount, own = ti.Vector([0.0, 0.0]), ti.Vector([0.0, 0.0]), 0.0, key
         if which == 0:

@@ -38,6 +38,13 @@ def side(across, depth, radius, focal, centre):
 
 
 @ti.func
+def depth_of(projection: ti.template(), view, p):
+    """Depth of a point along the camera's axis."""
+    row = ti.Vector([projection[view, 12 + k] for k in ti.static(range(4))])
+    return row.dot(ti.Vector([p[0], p[1], p[2], 1.0]))
+
+
+@ti.func
 def pixel_range(low, high, size):
     """First and last pixel whose centres may lie between; (1, 0) for none."""
     first, last = 1, 0
@@ -45,6 +52,26 @@ def pixel_range(low, high, size):
         first = ti.cast(ti.ceil(ti.max(low - 0.51, 0.0)), ti.i32)
         last = ti.cast(ti.floor(ti.min(high - 0.49, size - 1.0)), ti.i32)
     return first, last
+
+
+@ti.func
+def extent(projection: ti.template(), view, p, r, perspective, column, row, width, height):
+    """First and last column, first and last row of a sphere wholly ahead that is seen at (column, row)."""
+    rows = ti.Matrix.zero(float, 4, 4)
+    for i, k in ti.static(ti.ndrange(4, 4)):
+        rows[i, k] = projection[view, 4 * i + k]
+    q = rows @ ti.Vector([p[0], p[1], p[2], 1.0])
+    to_column, to_row, ahead = rows[0, :3], rows[1, :3], rows[2, :3]
+    cx, cy = to_column.dot(ahead), to_row.dot(ahead)
+    fx, fy = (to_column - cx * ahead).norm(), (to_row - cy * ahead).norm()
+    low, high = column - r * fx, column + r * fx
+    up, down = row - r * fy, row + r * fy
+    if perspective:
+        low, high = side((q[0] - cx * q[2]) / fx, q[2], r, fx, cx)
+        up, down = side((q[1] - cy * q[2]) / fy, q[2], r, fy, cy)
+    first, last = pixel_range(low, high, width)
+    top, bottom = pixel_range(up, down, height)
+    return first, last, top, bottom
 
 
 @ti.kernel
@@ -57,24 +84,13 @@ def boxes(
         view = item // count
         n = item - view * count
         p, r = load3(positions, n), radii[n, 0]
-        rows = ti.Matrix.zero(float, 4, 4)
-        for i, k in ti.static(ti.ndrange(4, 4)):
-            rows[i, k] = projection[view, 4 * i + k]
-        q = rows @ ti.Vector([p[0], p[1], p[2], 1.0])
-        front = q[3] - r
+        front = depth_of(projection, view, p) - r
         fronts[item, 0] = front
         first, last, top, bottom = 1, 0, 1, 0
         if reach[item, 0] >= SMALL and front > limits[view, 1]:
-            to_column, to_row, ahead = rows[0, :3], rows[1, :3], rows[2, :3]
-            cx, cy = to_column.dot(ahead), to_row.dot(ahead)
-            fx, fy = (to_column - cx * ahead).norm(), (to_row - cy * ahead).norm()
-            low, high = places[item, 0] - r * fx, places[item, 0] + r * fx
-            up, down = places[item, 1] - r * fy, places[item, 1] + r * fy
-            if limits[view, 0] > 0.5:
-                low, high = side((q[0] - cx * q[2]) / fx, q[2], r, fx, cx)
-                up, down = side((q[1] - cy * q[2]) / fy, q[2], r, fy, cy)
-            first, last = pixel_range(low, high, width)
-            top, bottom = pixel_range(up, down, height)
+            first, last, top, bottom = extent(
+                projection, view, p, r, limits[view, 0] > 0.5, places[item, 0], places[item, 1], width, height
+            )
         elif reach[item, 0] >= 0.0 and front > limits[view, 1] and r > 0.0:
             column, row = ti.floor(places[item, 0]), ti.floor(places[item, 1])
             if column >= 0.0 and column < width and row >= 0.0 and row < height:

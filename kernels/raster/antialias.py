@@ -144,7 +144,7 @@ def detect(
 
 
 @ti.kernel
-def apply(views: ti.i32, width: ti.i32, height: ti.i32, channels: ti.template(), alpha: A2, image: A2, out: A2):
+def apply(views: ti.i32, width: ti.i32, height: ti.i32, channels: ti.i32, alpha: A2, image: A2, out: A2):
     """out [pixels, C] = image with its silhouette pairs blended."""
     for ticket in range(views * height * SPREAD):
         row = ticket // SPREAD
@@ -160,7 +160,7 @@ def apply(views: ti.i32, width: ti.i32, height: ti.i32, channels: ti.template(),
             if above:
                 up = alpha[pixel - width, 1]
             if right > 0.0 or down > 0.0 or left < 0.0 or up < 0.0:
-                for c in ti.static(range(channels)):
+                for c in range(channels):
                     own = image[pixel, c]
                     value = own
                     if right > 0.0:
@@ -173,7 +173,7 @@ def apply(views: ti.i32, width: ti.i32, height: ti.i32, channels: ti.template(),
                         value += up * (own - image[pixel - width, c])
                     out[pixel, c] = value
             else:
-                for c in ti.static(range(channels)):
+                for c in range(channels):
                     out[pixel, c] = image[pixel, c]
 
 

@@ -4,8 +4,8 @@ An entry is one (pixel, triangle) pair. With corners c_k = (column * w, row * w,
 a_i = (c_j x c_k).z and b_i = a_i / sum(a) are the perspective-correct barycentrics (methods: analytic derivatives of de
 La Gorce et al. 2011, Laine et al. 2020).
 
-With `clip` = 1 (soft edges) a pixel outside its triangle takes the screen-space barycentrics clamped to [0, 1] and
-renormalised (Liu et al. 2019), made perspective-correct afterwards.
+With `clip` = CLAMP (soft edges) a pixel outside its triangle takes the screen-space barycentrics clamped to [0, 1] and
+renormalised (Liu et al. 2019), made perspective-correct afterwards; RAISE clamps below only (Ravi et al. 2020).
 """
 
 import taichi as ti
@@ -14,6 +14,8 @@ from ..accumulate import TASK, add, load3
 
 A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
+
+NO_CLIP, CLAMP, RAISE = 0, 1, 2
 
 
 @ti.func
@@ -43,20 +45,26 @@ def safe_sum(total):
 
 
 @ti.func
-def clipped(a, w, s):
+def clamped(t, clip):
+    """Screen-space barycentrics t from 0 up, and up to 1 unless clip = RAISE; not renormalised."""
+    most = 1.0
+    if clip == RAISE:
+        most = 1e30
+    return ti.Vector([ti.min(ti.max(t[k], 0.0), most) for k in ti.static(range(3))])
+
+
+@ti.func
+def clipped(a, w, s, clip):
     """Perspective-correct barycentrics of the clamped screen-space ones; s = sum(a * w)."""
-    t = a * w / s
-    u = ti.Vector([ti.min(ti.max(t[k], 0.0), 1.0) for k in ti.static(range(3))])
-    q = u / w
+    q = clamped(a * w / s, clip) / w
     return q / q.sum()
 
 
 @ti.func
-def clipped_adjoint(a, w, s, g):
+def clipped_adjoint(a, w, s, clip, g):
     """Gradients of a and w from the gradient g of `clipped`; the sum after clamping cancels out of q / sum(q)."""
     t = a * w / s
-    u = ti.Vector([ti.min(ti.max(t[k], 0.0), 1.0) for k in ti.static(range(3))])
-    q = u / w
+    q = clamped(t, clip) / w
     total = q.sum()
     b = q / total
     gq = (g - g.dot(b)) / total
@@ -64,7 +72,7 @@ def clipped_adjoint(a, w, s, g):
     gu = gq / w
     gt = ti.Vector.zero(float, 3)
     for k in ti.static(range(3)):
-        if t[k] > 0.0 and t[k] < 1.0:
+        if t[k] > 0.0 and (t[k] < 1.0 or clip == RAISE):
             gt[k] = gu[k]
     raw = (gt - gt.dot(t)) / s
     return raw * w, gw + raw * a
@@ -95,9 +103,9 @@ def barycentrics(
         a0, a1, a2 = planes(c0, c1, c2)
         a = ti.Vector([a0[2], a1[2], a2[2]])
         b = a / safe_sum(a.sum())
-        if clip == 1:
+        if clip != NO_CLIP:
             w = ti.Vector([c0[2], c1[2], c2[2]])
-            b = clipped(a, w, safe_sum(a.dot(w)))
+            b = clipped(a, w, safe_sum(a.dot(w)), clip)
         for k in ti.static(range(3)):
             bary[e, k] = b[k]
 
@@ -124,9 +132,9 @@ def barycentrics_adjoint_entry(
     g = load3(grad_bary, e)
     ga = ti.Vector.zero(float, 3)
     gw = ti.Vector.zero(float, 3)
-    if clip == 1:
+    if clip != NO_CLIP:
         w = ti.Vector([c0[2], c1[2], c2[2]])
-        ga, gw = clipped_adjoint(a, w, safe_sum(a.dot(w)), g)
+        ga, gw = clipped_adjoint(a, w, safe_sum(a.dot(w)), clip, g)
     else:
         total = safe_sum(a.sum())
         ga = (g - g.dot(a / total)) / total
@@ -171,37 +179,30 @@ def barycentrics_adjoint(
 
 
 @ti.kernel
-def interpolate(entries: ti.i32, channels: ti.i32, face: A1, corners: A2, attribute: A2, bary: A2, out: A2):
-    """out[e] = sum_k bary[e, k] * attribute[corners[face[e], k]]; zero where a corner is -1."""
-    for e in range(entries):
-        f = face[e]
-        for c in range(channels):
-            value = bary[e, 0] * 0.0
-            if corners[f, 0] >= 0:
-                for k in ti.static(range(3)):
-                    value += bary[e, k] * attribute[corners[f, k], c]
-            out[e, c] = value
-
-
-@ti.kernel
-def interpolate_by_view(
+def interpolate(
     entries: ti.i32,
-    channel: ti.i32,
-    vertices: ti.i32,
+    channels: ti.i32,
+    first: ti.i32,
+    by_view: ti.i32,
     place: A1,
     face: A1,
-    triangles: A2,
+    corners: A2,
     attribute: A2,
     bary: A2,
     out: A2,
 ):
-    """As `interpolate` for one channel of an attribute [views * V, C] that differs from view to view (depth)."""
+    """out[e, c] = sum_k bary[e, k] * attribute[corners[face[e], k], first + c]; zero where a corner is -1.
+
+    by_view: rows of the attribute for each view, 0 where all views share them.
+    """
     for e in range(entries):
-        base = place[3 * e] * vertices
-        value = bary[e, 0] * 0.0
-        for k in ti.static(range(3)):
-            value += bary[e, k] * attribute[base + triangles[face[e], k], channel]
-        out[e, 0] = value
+        f, base = face[e], place[3 * e] * by_view
+        for c in range(channels):
+            value = bary[e, 0] * 0.0
+            if corners[f, 0] >= 0:
+                for k in ti.static(range(3)):
+                    value += bary[e, k] * attribute[base + corners[f, k], first + c]
+            out[e, c] = value
 
 
 @ti.func

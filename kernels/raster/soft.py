@@ -9,7 +9,7 @@ import taichi as ti
 
 from ..accumulate import SPREAD, TASK, add
 from .find import edge_terms, edge_value
-from .gather import pixel_place
+from .gather import clamped, pixel_place
 from .tiles import TILE
 
 A1 = ti.types.ndarray(ndim=1)
@@ -70,9 +70,9 @@ def signed_distance(x, y, mode):
 
 
 @ti.func
-def entry_depth(b, w, depth, perspective):
+def entry_depth(b, w, depth, clip, perspective):
     """Depth under the clamped, renormalised barycentrics; along a ray 1/w is what interpolates linearly."""
-    s = ti.Vector([ti.min(ti.max(b[k], 0.0), 1.0) for k in ti.static(range(3))])
+    s = clamped(b, clip)
     s /= s.sum()
     z = s.dot(depth)
     if perspective == 1:
@@ -100,6 +100,15 @@ def insert(face: ti.template(), key: ti.template(), first, count, limit, f, z):
 
 
 @ti.func
+def outermost(edge, mode, reach):
+    """The least value of an edge within reach of a triangle: a line beside it, a little farther out than that."""
+    value = -1e30
+    if mode == EUCLIDEAN:
+        value = -1.0001 * ti.sqrt(reach * (edge[2] * edge[2] + edge[3] * edge[3]))
+    return value
+
+
+@ti.func
 def reach_tile(
     triangles: ti.template(),
     screen: ti.template(),
@@ -116,6 +125,7 @@ def reach_tile(
     width,
     limit,
     mode,
+    clip,
     reach,
     perspective,
     far,
@@ -135,17 +145,19 @@ def reach_tile(
     e0 = edge_terms(polygon, i, 0, 1, orientation)
     e1 = edge_terms(polygon, i, 1, 2, orientation)
     e2 = edge_terms(polygon, i, 2, 0, orientation)
+    o0, o1, o2 = outermost(e0, mode, reach), outermost(e1, mode, reach), outermost(e2, mode, reach)
     for row in range(y0, y1 + 1):
         for column in range(x0, x1 + 1):
             cx, cy = column + 0.5, row + 0.5
-            within = edge_value(e0, cx, cy) >= 0 and edge_value(e1, cx, cy) >= 0 and edge_value(e2, cx, cy) >= 0
+            v0, v1, v2 = edge_value(e0, cx, cy), edge_value(e1, cx, cy), edge_value(e2, cx, cy)
+            within = v0 >= 0 and v1 >= 0 and v2 >= 0
             x, y = px - cx, py - cy
-            if not within and mode != HARD:
+            if not within and mode != HARD and v0 >= o0 and v1 >= o1 and v2 >= o2:
                 distance, _ = signed_distance(x, y, mode)
                 within = distance > -reach
             if within:
                 b, _ = screen_barycentrics(x, y)
-                z = entry_depth(b, w, depth, perspective)
+                z = entry_depth(b, w, depth, clip, perspective)
                 if z <= far:
                     pixel = pixel0 + row * width + column
                     count[pixel] = insert(face, key, pixel * limit, count[pixel], limit, f, z)
@@ -160,6 +172,7 @@ def find(
     height: ti.i32,
     limit: ti.i32,
     mode: ti.i32,
+    clip: ti.i32,
     reach: float,
     cameras: A2,
     triangles: A2,
@@ -195,8 +208,8 @@ def find(
                 ):
                     reach_tile(
                         triangles, screen, box, polygon, i, f, view * vertices, column, column, row, row, pixel0,
-                        width, limit, mode, reach, ti.cast(cameras[view, 0], ti.i32), cameras[view, 2], count, face,
-                        key,
+                        width, limit, mode, clip, reach, ti.cast(cameras[view, 0], ti.i32), cameras[view, 2], count,
+                        face, key,
                     )  # fmt: skip
     else:
         for ticket in range(views * tiles_x * tiles_y * SPREAD):
@@ -217,7 +230,7 @@ def find(
                 y0, y1 = ti.max(box[5 * i + 3], top), ti.min(box[5 * i + 4], bottom)
                 reach_tile(
                     triangles, screen, box, polygon, i, f, view * vertices, x0, x1, y0, y1, pixel0, width, limit, mode,
-                    reach, ti.cast(cameras[view, 0], ti.i32), cameras[view, 2], count, face, key,
+                    clip, reach, ti.cast(cameras[view, 0], ti.i32), cameras[view, 2], count, face, key,
                 )  # fmt: skip
 
 
@@ -370,19 +383,7 @@ def probability_adjoint(
     if ti.static(atomic):
         for e in range(entries):
             probability_adjoint_entry(
-                e,
-                0,
-                vertices,
-                mode,
-                sharpness,
-                place,
-                face,
-                triangles,
-                screen,
-                out,
-                grad_out,
-                part,
-                True,
+                e, 0, vertices, mode, sharpness, place, face, triangles, screen, out, grad_out, part, True
             )
     else:
         for ticket in range(chunks * TASK):

@@ -1,7 +1,7 @@
 """Blending of soft triangles in a pixel: silhouette and depth softmax (Liu et al. 2019), with adjoints.
 
 The weight of entry j is D_j exp(n_j / gamma) / Z with nearness n_j = (far - z_j) / (far - near), that of the background
-exp(epsilon / gamma) / Z.
+exp(epsilon / gamma) / Z, but at least `least` exp(n / gamma) / Z with the largest n (Ravi et al. 2020; 0: Liu et al.).
 """
 
 import taichi as ti
@@ -60,12 +60,22 @@ def silhouette_adjoint(
 
 
 @ti.func
-def highest(first, last, scale, depth: ti.template(), far, epsilon):
-    """The largest exponent in a pixel, taken off before exp."""
-    top = epsilon * scale
+def nearest_depth(first, last, depth: ti.template(), behind):
+    """The least depth in a pixel, the background's included, taken off before exp; and its entry, -1 for none."""
+    top, entry = behind, -1
     for e in range(first, last):
-        top = ti.max(top, (far - depth[e, 0]) * scale)
-    return top
+        if depth[e, 0] < top:
+            top, entry = depth[e, 0], e
+    return top, entry
+
+
+@ti.func
+def background_share(top, behind, scale, least):
+    """The background's weight beside exp((top - depth) * scale) of an entry, and 1 where it is cut off from below."""
+    rest, cut = ti.exp((top - behind) * scale), 0
+    if rest < least:
+        rest, cut = least, 1
+    return rest, cut
 
 
 @ti.kernel
@@ -75,6 +85,7 @@ def weights(
     near: float,
     far: float,
     epsilon: float,
+    least: float,
     pixel_start: A1,
     probability: A2,
     depth: A2,
@@ -85,12 +96,12 @@ def weights(
     for p in range(pixels):
         first, last = pixel_start[p], pixel_start[p + 1]
         scale = 1.0 / ((far - near) * gamma)
-        behind = epsilon * (far - near)
-        top = highest(first, last, scale, depth, far, behind)
-        rest = ti.exp(behind * scale - top)
+        behind = far - epsilon * (far - near)
+        top, _entry = nearest_depth(first, last, depth, behind)
+        rest, _cut = background_share(top, behind, scale, least)
         total = rest
         for e in range(first, last):
-            weight[e, 0] = probability[e, 0] * ti.exp((far - depth[e, 0]) * scale - top)
+            weight[e, 0] = probability[e, 0] * ti.exp((top - depth[e, 0]) * scale)
             total += weight[e, 0]
         for e in range(first, last):
             weight[e, 0] = weight[e, 0] / total
@@ -104,6 +115,7 @@ def weights_adjoint(
     near: float,
     far: float,
     epsilon: float,
+    least: float,
     pixel_start: A1,
     probability: A2,
     depth: A2,
@@ -118,18 +130,22 @@ def weights_adjoint(
     for p in range(pixels):
         first, last = pixel_start[p], pixel_start[p + 1]
         scale = 1.0 / ((far - near) * gamma)
-        behind = epsilon * (far - near)
-        top = highest(first, last, scale, depth, far, behind)
-        total = ti.exp(behind * scale - top)
+        behind = far - epsilon * (far - near)
+        top, entry = nearest_depth(first, last, depth, behind)
+        total, cut = background_share(top, behind, scale, least)
         mean = grad_background[p, 0] * background[p, 0]
         for e in range(first, last):
-            total += probability[e, 0] * ti.exp((far - depth[e, 0]) * scale - top)
+            total += probability[e, 0] * ti.exp((top - depth[e, 0]) * scale)
             mean += grad_weight[e, 0] * weight[e, 0]
         for e in range(first, last):
             g = grad_weight[e, 0] - mean
-            share = ti.exp((far - depth[e, 0]) * scale - top) / total
+            share = ti.exp((top - depth[e, 0]) * scale) / total
             grad_probability[e, 0] = grad_probability[e, 0] + g * share
             grad_depth[e, 0] = grad_depth[e, 0] - g * weight[e, 0] * scale
+        if cut == 1 and entry >= 0:
+            # The background is then cut off at a share of the nearest entry's exponential.
+            g = grad_background[p, 0] - mean
+            grad_depth[entry, 0] = grad_depth[entry, 0] - g * background[p, 0] * scale
 
 
 @ti.kernel

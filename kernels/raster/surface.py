@@ -8,6 +8,9 @@ A1 = ti.types.ndarray(ndim=1)
 A2 = ti.types.ndarray(ndim=2)
 
 
+TURNED, FACETED, UNIT = 1, 2, 4  # bits of `look`
+
+
 @ti.func
 def facing(normal, eye: ti.template(), view, point):
     """+1 where the triangle's geometric normal is on the viewer's side, -1 where it is turned away."""
@@ -15,6 +18,16 @@ def facing(normal, eye: ti.template(), view, point):
     if normal.dot(load3(eye, view) - eye[view, 3] * point) < 0.0:
         sign = -1.0
     return sign
+
+
+@ti.func
+def corner_normal(normals: ti.template(), row, look):
+    """A corner's normal as `look` has it, and what it was multiplied by."""
+    normal, inverse = load3(normals, row), 1.0
+    if look & UNIT != 0:
+        inverse = 1.0 / ti.sqrt(normal.dot(normal) + 1e-30)
+        normal *= inverse
+    return normal, inverse
 
 
 @ti.kernel
@@ -29,12 +42,16 @@ def surface(
     eye: A2,
     face_material: A1,
     bary: A2,
+    look: ti.i32,
     position: ti.template(),
     normal: ti.template(),
     view: ti.template(),
     material: ti.template(),
 ):
-    """World position, normal (unnormalised, on the viewer's side) and vector to the camera of every entry.
+    """World position, normal (unnormalised) and vector to the camera of every entry.
+
+    look: TURNED turns normals to the viewer's side; FACETED takes the triangle's centroid and own normal; UNIT makes
+    corners' normals length 1 before they are interpolated.
 
     normal_corners [F, 3] index `normals`; -1 takes the triangle's own normal. eye [views, 4]: point to camera is
     eye[:3] - eye[3] * position.
@@ -45,14 +62,19 @@ def surface(
         p1 = load3(positions, triangles[f, 1])
         p2 = load3(positions, triangles[f, 2])
         b = load3(bary, e)
+        if look & FACETED != 0:
+            b = ti.Vector([1.0, 1.0, 1.0]) / 3.0
         point = b[0] * p0 + b[1] * p1 + b[2] * p2
         flat = (p1 - p0).cross(p2 - p0)
-        sign = facing(flat, eye, camera, p0)
+        sign = 1.0
+        if look & TURNED != 0:
+            sign = facing(flat, eye, camera, p0)
         n = flat
-        if normal_corners[f, 0] >= 0:
+        if normal_corners[f, 0] >= 0 and look & FACETED == 0:
             n = ti.Vector.zero(float, 3)
             for k in ti.static(range(3)):
-                n += b[k] * load3(normals, normal_corners[f, k])
+                corner, _inverse = corner_normal(normals, normal_corners[f, k], look)
+                n += b[k] * corner
         position[e] = point
         normal[e] = n * sign
         view[e] = load3(eye, camera) - eye[camera, 3] * point
@@ -85,6 +107,7 @@ def surface_adjoint_entry(
     normals: ti.template(),
     eye: ti.template(),
     bary: ti.template(),
+    look,
     g_point,
     g_normal,
     grad_bary: ti.template(),
@@ -95,15 +118,23 @@ def surface_adjoint_entry(
     p0 = load3(positions, triangles[f, 0])
     p1 = load3(positions, triangles[f, 1])
     p2 = load3(positions, triangles[f, 2])
-    g_n = g_normal * facing((p1 - p0).cross(p2 - p0), eye, camera, p0)
+    g_n = g_normal
+    if look & TURNED != 0:
+        g_n *= facing((p1 - p0).cross(p2 - p0), eye, camera, p0)
     b = load3(bary, e)
+    if look & FACETED != 0:
+        b = ti.Vector([1.0, 1.0, 1.0]) / 3.0
     g0, g1, g2 = b[0] * g_point, b[1] * g_point, b[2] * g_point
     gb = ti.Vector([g_point.dot(p0), g_point.dot(p1), g_point.dot(p2)])
-    if normal_corners[f, 0] >= 0:
+    if normal_corners[f, 0] >= 0 and look & FACETED == 0:
         for k in ti.static(range(3)):
             row = normal_corners[f, k]
-            gb[k] += g_n.dot(load3(normals, row))
-            add3(part_normals, offset_normals + row, b[k] * g_n, atomic)
+            corner, inverse = corner_normal(normals, row, look)
+            gb[k] += g_n.dot(corner)
+            g_corner = b[k] * g_n
+            if look & UNIT != 0:
+                g_corner = (g_corner - corner * corner.dot(g_corner)) * inverse
+            add3(part_normals, offset_normals + row, g_corner, atomic)
     else:
         to1, to2 = (p2 - p0).cross(g_n), g_n.cross(p1 - p0)
         g1 += to1
@@ -112,8 +143,9 @@ def surface_adjoint_entry(
     add3(part_positions, offset + triangles[f, 0], g0, atomic)
     add3(part_positions, offset + triangles[f, 1], g1, atomic)
     add3(part_positions, offset + triangles[f, 2], g2, atomic)
-    for k in ti.static(range(3)):
-        grad_bary[e, k] = grad_bary[e, k] + gb[k]
+    if look & FACETED == 0:
+        for k in ti.static(range(3)):
+            grad_bary[e, k] = grad_bary[e, k] + gb[k]
 
 
 @ti.kernel
@@ -130,6 +162,7 @@ def surface_adjoint(
     normals: A2,
     eye: A2,
     bary: A2,
+    look: ti.i32,
     position: ti.template(),
     normal: ti.template(),
     view: ti.template(),
@@ -144,8 +177,8 @@ def surface_adjoint(
             f, camera = face[e], place[3 * e]
             g_point = position.grad[e] - eye[camera, 3] * view.grad[e]
             surface_adjoint_entry(
-                e, 0, 0, camera, f, triangles, positions, normal_corners, normals, eye, bary, g_point,
-                normal.grad[e], grad_bary, part_positions, part_normals, True,
+                e, 0, 0, camera, f, triangles, positions, normal_corners, normals, eye, bary, look,
+                g_point, normal.grad[e], grad_bary, part_positions, part_normals, True,
             )  # fmt: skip
     else:
         for ticket in range(chunks * TASK):
@@ -157,7 +190,7 @@ def surface_adjoint(
                 g_point = position.grad[e] - eye[camera, 3] * view.grad[e]
                 surface_adjoint_entry(
                     e, p * rows, p * rows_normals, camera, f, triangles, positions, normal_corners, normals, eye, bary,
-                    g_point, normal.grad[e], grad_bary, part_positions, part_normals, False,
+                    look, g_point, normal.grad[e], grad_bary, part_positions, part_normals, False,
                 )  # fmt: skip
 
 

@@ -10,10 +10,10 @@ TILE = 16
 
 @ti.func
 def nearness(w, depth, perspective):
-    """Grows towards the camera and is affine over the screen: 1/w, or -depth where parallel."""
-    key = -depth
-    if perspective == 1:
-        key = 1.0 / w
+    """Grows towards the camera and affine over the screen: 1/w; -depth if parallel (0), -depth/w if clip space (2)."""
+    key = -depth if perspective == 0 else 1.0 / w
+    if perspective == 2:
+        key *= -depth
     return key
 
 

@@ -57,6 +57,17 @@ def blinn_phong(normal, view, light, albedo, specular, roughness, metallic, shin
 
 
 @ti.func
+def pytorch3d(normal, view, light, albedo, specular, roughness, metallic, shininess):
+    """What times the cosine is albedo n.l + specular (r.v)^s: the lookalike of Ravi et al. 2020, no physical BRDF."""
+    toward = normal.dot(light)
+    cosine = (2.0 * toward * normal - light).dot(view)
+    value = albedo + 0.0
+    if cosine > TINY and toward > TINY:
+        value += specular * (ti.pow(cosine, shininess) / toward)
+    return value
+
+
+@ti.func
 def smooth_roughness(roughness):
     """Roughness kept at or above 0.08: unchanged from 0.16 up, below it a parabola with continuous slope down to 0."""
     kept = roughness

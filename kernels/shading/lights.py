@@ -24,7 +24,7 @@ def _gather(buffer: ti.template(), n: ti.i32, kind: ti.i32, geometry: A2, value:
             length = direction.norm()
             if length > 1e-12:
                 vector = -direction / length
-        if kind == POINT:
+        if kind >= POINT:
             vector = _row(geometry) - buffer.position[i]
         buffer.light_vector[i] = vector
         buffer.light_value[i] = _row(value)
@@ -46,7 +46,7 @@ def _gather_adjoint(buffer: ti.template(), block: ti.template(), n: ti.i32, kind
             g = buffer.light_vector.grad[i]
             to_value += buffer.light_value.grad[i]
             to_vector += g
-            if kind == POINT:
+            if kind >= POINT:
                 buffer.position.grad[i] = buffer.position.grad[i] - g
             buffer.light_vector.grad[i] = ti.Vector([0.0, 0.0, 0.0])
             buffer.light_value.grad[i] = ti.Vector([0.0, 0.0, 0.0])
@@ -181,14 +181,14 @@ def narrow_adjoint(
 def gather_light(buffer, n: int, kind: int, geometry, value) -> None:
     """Fill columns light_vector and light_value of the first n entries.
 
-    kind: AMBIENT, DIRECTIONAL or POINT. geometry [1, 3]: direction in which the light travels (any length), or
-    position, world; None for AMBIENT. value [1, 3]: radiance, irradiance or intensity.
+    kind: AMBIENT, DIRECTIONAL, POINT or UNATTENUATED. geometry [1, 3]: direction in which the light travels (any
+    length), or position, world; None for AMBIENT. value [1, 3]: radiance, irradiance or intensity.
     """
     _gather(buffer, n, kind, value if geometry is None else geometry, value)
 
 
 def gather_light_adjoint(buffer, n: int, kind: int, geometry, geometry_grad, value_grad, part) -> None:
-    """Add the gradient of both columns to the light's (both [1, 3]) and, for POINT, to position.grad.
+    """Add the gradient of both columns to the light's (both [1, 3]) and, from a point, to position.grad.
 
     Sets light_vector.grad and light_value.grad to 0, ready for the next light. geometry and geometry_grad are None for
     AMBIENT. part: scratch [P, at least 6]; P chunks are summed in parallel (the threads of a CPU, a thousand on a GPU),

@@ -8,7 +8,7 @@ from .brdf import ambient_diffuse, unit
 
 A1I = ti.types.ndarray(dtype=ti.i32, ndim=1)
 
-AMBIENT, DIRECTIONAL, POINT = 0, 1, 2
+AMBIENT, DIRECTIONAL, POINT, UNATTENUATED = 0, 1, 2, 3
 
 
 @functools.cache
@@ -23,8 +23,9 @@ def shade_kernel(brdf, ambient=ambient_diffuse):
         kernel(buffer, n, family_of_material, family, light_kind). It adds to `color` of those of the first n entries
         whose material is of the family (family_of_material: int ndarray [M]) the light that they reflect of the light
         in columns light_vector and light_value: radiance (AMBIENT), irradiance on a surface facing the light
-        (DIRECTIONAL), or intensity, which falls with 1 / distance^2 (POINT). Light from behind adds nothing. The
-        adjoint reads color.grad, leaves it, and adds to the grad of all the other columns that it uses.
+        (DIRECTIONAL; UNATTENUATED: from a point), or intensity, which falls with 1 / distance^2 (POINT). Light from
+        behind adds nothing. The adjoint reads color.grad, leaves it, and adds to the grad of all the other columns that
+        it uses.
     """
 
     @ti.kernel

@@ -61,6 +61,38 @@ def _bent(m, s, b, n):
 
 
 @ti.func
+def bend(m, n, tangent, side):
+    """The unit normal that m, a vector in the tangent frame, makes of the unit normal n; n itself without a frame."""
+    out = n
+    scale, s = _frame(n, tangent)
+    if scale > 0.0:
+        _, out = _bent(m, s, side * n.cross(s), n)
+    return out
+
+
+@ti.func
+def bend_adjoint(m, n, tangent, side, g):
+    """Gradients to (m, n, tangent) from the gradient g of `bend`."""
+    zero = 0.0 * n
+    to_m, to_n, to_tangent = zero, g, zero
+    scale, s = _frame(n, tangent)
+    if scale > 0.0:
+        b = side * n.cross(s)
+        inverse, out = _bent(m, s, b, n)
+        if inverse > 0.0:
+            to_bent = inverse * (g - out * out.dot(g))
+            up = 1.0 if m.z > 0.0 else 0.0
+            to_m = ti.Vector([to_bent.dot(s), to_bent.dot(b), up * to_bent.dot(n)])
+            to_b = side * m.y * to_bent
+            to_s = m.x * to_bent + to_b.cross(n)
+            to_across = scale * (to_s - s * s.dot(to_s))
+            to_n = up * m.z * to_bent + s.cross(to_b)
+            to_n -= n.dot(tangent) * to_across + n.dot(to_across) * tangent
+            to_tangent = to_across - n * n.dot(to_across)
+    return to_m, to_n, to_tangent
+
+
+@ti.func
 def perturbed(mask: ti.template(), material, uv, footprint, n, tangent, side, t: ti.template()):
     """The unit shading normal that the material's normal map makes of n; n itself where it has none.
 
@@ -69,10 +101,7 @@ def perturbed(mask: ti.template(), material, uv, footprint, n, tangent, side, t:
     out = n
     if ti.static(mask >> NORMAL_MAPS & 1):
         if t.kinds[material, FLAGS] >> HAS_NORMAL_MAP & 1:
-            scale, s = _frame(n, tangent)
-            if scale > 0.0:
-                m = 2.0 * slot_value(mask, NORMAL_SLOT, material, uv, n, footprint, t) - 1.0
-                _, out = _bent(m, s, side * n.cross(s), n)
+            out = bend(2.0 * slot_value(mask, NORMAL_SLOT, material, uv, n, footprint, t) - 1.0, n, tangent, side)
     return out
 
 
@@ -85,22 +114,8 @@ def perturbed_scatter(
     to_uv, to_n, to_tangent = ti.Vector([0.0, 0.0]), g, ti.Vector([0.0, 0.0, 0.0])
     if ti.static(mask >> NORMAL_MAPS & 1):
         if t.kinds[material, FLAGS] >> HAS_NORMAL_MAP & 1:
-            scale, s = _frame(n, tangent)
-            if scale > 0.0:
-                m = 2.0 * slot_value(mask, NORMAL_SLOT, material, uv, n, footprint, t) - 1.0
-                b = side * n.cross(s)
-                inverse, out = _bent(m, s, b, n)
-                if inverse > 0.0:
-                    to_bent = inverse * (g - out * out.dot(g))
-                    up = 1.0 if m.z > 0.0 else 0.0
-                    to_m = ti.Vector([to_bent.dot(s), to_bent.dot(b), up * to_bent.dot(n)])
-                    to_uv, _ = slot_scatter(
-                        mask, NORMAL_SLOT, material, uv, footprint, t, 2.0 * to_m, part, first, atomic
-                    )
-                    to_b = side * m.y * to_bent
-                    to_s = m.x * to_bent + to_b.cross(n)
-                    to_across = scale * (to_s - s * s.dot(to_s))
-                    to_n = up * m.z * to_bent + s.cross(to_b)
-                    to_n -= n.dot(tangent) * to_across + n.dot(to_across) * tangent
-                    to_tangent = to_across - n * n.dot(to_across)
+            m = 2.0 * slot_value(mask, NORMAL_SLOT, material, uv, n, footprint, t) - 1.0
+            to_m, own, along = bend_adjoint(m, n, tangent, side, g)
+            to_n, to_tangent = own, along
+            to_uv, _ = slot_scatter(mask, NORMAL_SLOT, material, uv, footprint, t, 2.0 * to_m, part, first, atomic)
     return to_uv, to_n, to_tangent

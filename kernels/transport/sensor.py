@@ -3,7 +3,8 @@
 A sensor is one row of a table [B, COLUMNS]: two row-major 3 x 3 matrices that take a film point (x, y, 1), in pixels
 from the picture's top left corner, to the ray's origin (ORIGIN) and to its direction (DIRECTION), whose length is
 1 / cosine to the viewing axis; the lens' two half axes in the world (AXES, aperture radius times right and up; 0 where
-there is none), the distance of what is in focus along the viewing axis (FOCUS, not 0), and the kind (KIND). A radiance
+there is none), the distance of what is in focus along the viewing axis (FOCUS, not 0), the kind (KIND), and the lens of
+kernels/lens.py (BENT), which takes film points to those that the matrices take; only `primary_ray` heeds it. A radiance
 meter is a matrix that does not look at (x, y). An irradiance meter's direction is its normal, of unit length.
 
 `sensors` is a compile-time bit mask of the kinds in the table, 1 << PINHOLE | 1 << LENS and so on; what is not in it is
@@ -22,12 +23,16 @@ not compiled. A picture's value is the mean of weight * radiance over the filter
 
 import taichi as ti
 
+from .. import lens
 from ..accumulate import add
 from .sampling import PI, cosine_hemisphere, disc
 from .surface import frame, to_world
 
 PINHOLE, ORTHOGRAPHIC, LENS, RADIANCE_METER, IRRADIANCE_METER = 0, 1, 2, 3, 4
-ORIGIN, DIRECTION, AXES, FOCUS, KIND, COLUMNS = 0, 9, 18, 24, 25, 26
+ORIGIN, DIRECTION, AXES, FOCUS, KIND, BENT, COLUMNS = 0, 9, 18, 24, 25, 26, 26 + lens.COLUMNS
+STRAIGHT = BENT  # columns of gradients of sensors without distortion
+
+DISTORTED = 5  # bit of `sensors`: some of them are bent
 
 PAIRED = 8  # bit of `sensors`: samples come in pairs, the second of which mirrors the first
 
@@ -105,6 +110,8 @@ def primary_ray(sensors: ti.template(), table: ti.template(), view, x, y, u3, u4
         origin [3] and unit direction [3], world; cosine of direction and viewing axis, so that depth is cosine times
         distance (1 for meters); the weight of its radiance, 1, or pi for an irradiance meter.
     """
+    if ti.static(sensors >> DISTORTED & 1):
+        x, y = lens.pinhole_point(table, view, BENT, x, y)
     origin = _column(table, view, ORIGIN, 0) * x + _column(table, view, ORIGIN, 1) * y + _column(table, view, ORIGIN, 2)
     d = _through(table, view, x, y)
     weight = 1.0
@@ -125,12 +132,15 @@ def primary_ray(sensors: ti.template(), table: ti.template(), view, x, y, u3, u4
 def primary_ray_adjoint(
     sensors: ti.template(), table: ti.template(), view, x, y, u3, u4, to_origin, to_direction, to_cosine, to_weight
 ):
-    """Gradient of the table's row [COLUMNS] from those of what `primary_ray` returns.
+    """Gradient of the table's row, [STRAIGHT] or with distortion [COLUMNS], from those of what `primary_ray` returns.
 
     to_weight: the gradient of the picture's value times the radiance that arrived. An irradiance meter's directions are
     detached: the normal's gradient goes by the cosine in its weight, to_direction does not count.
     """
-    found = ti.Vector([0.0 for _ in ti.static(range(COLUMNS))])
+    found = ti.Vector([0.0] * (COLUMNS if sensors >> DISTORTED & 1 else STRAIGHT))
+    film_x, film_y = x, y
+    if ti.static(sensors >> DISTORTED & 1):
+        x, y = lens.pinhole_point(table, view, BENT, film_x, film_y)
     d, offset = _through(table, view, x, y), ti.Vector([0.0, 0.0, 0.0])
     if ti.static(sensors >> LENS & 1):
         offset = _lens_offset(table, view, disc(u3, u4))
@@ -153,6 +163,12 @@ def primary_ray_adjoint(
         found[ORIGIN + 3 * k], found[DIRECTION + 3 * k] = to_origin[k] * x, to_d[k] * x
         found[ORIGIN + 3 * k + 1], found[DIRECTION + 3 * k + 1] = to_origin[k] * y, to_d[k] * y
         found[ORIGIN + 3 * k + 2], found[DIRECTION + 3 * k + 2] = to_origin[k], to_d[k]
+    if ti.static(sensors >> DISTORTED & 1):
+        to_x = to_origin.dot(_column(table, view, ORIGIN, 0)) + to_d.dot(_column(table, view, DIRECTION, 0))
+        to_y = to_origin.dot(_column(table, view, ORIGIN, 1)) + to_d.dot(_column(table, view, DIRECTION, 1))
+        bent, _to_place = lens.pinhole_point_adjoint(table, view, BENT, film_x, film_y, to_x, to_y)
+        for k in ti.static(range(lens.COLUMNS)):
+            found[BENT + k] = bent[k]
     return found
 
 
@@ -161,6 +177,9 @@ def add_row(part: ti.template(), slot, gradient, atomic: ti.template()):
     """part[slot:slot + COLUMNS] += the gradient of a row of the table; KIND has none."""
     for k in ti.static(range(KIND)):
         add(part, slot + k, gradient[k], atomic)
+    if ti.static(gradient.n > STRAIGHT):
+        for k in ti.static(range(lens.COLUMNS)):
+            add(part, slot + BENT + k, gradient[BENT + k], atomic)
 
 
 @ti.func
@@ -209,11 +228,11 @@ def depth(sensors: ti.template(), table: ti.template(), view, point):
 
 @ti.func
 def project_adjoint(sensors: ti.template(), table: ti.template(), view, point, u3, u4, to_x, to_y):
-    """Gradients of the point [3] and of the table's row [COLUMNS] from those of x and y of `project`.
+    """Gradients of the point [3] and of the table's row [STRAIGHT] from those of x and y of `project`.
 
     Both are 0 behind the sensor, and for meters.
     """
-    found = ti.Vector([0.0 for _ in ti.static(range(COLUMNS))])
+    found = ti.Vector([0.0 for _ in ti.static(range(STRAIGHT))])
     to_point = ti.Vector([0.0, 0.0, 0.0])
     kind = _kind(table, view)
     m0, m1, m2 = _basis(sensors, table, view, kind)
@@ -274,7 +293,7 @@ def connect(
 
 @ti.func
 def connect_adjoint(sensors: ti.template(), table: ti.template(), view, point, u3, u4, to_x, to_y, to_log, to_toward):
-    """Gradients of the point [3] and of the table's row [COLUMNS] from those of what `connect` returns.
+    """Gradients of the point [3] and of the table's row [STRAIGHT] from those of what `connect` returns.
 
     to_log: of log(importance), which is above 0. The distance's does not count.
     """

@@ -23,22 +23,36 @@ NONE, RELU, SOFTPLUS = range(3)
 BLOCK = 4  # cells along the edge of an occupancy block
 
 
+@ti.func
+def within(value, largest):
+    """The value, at most `largest` away from 0: what the packed numbers can hold. NaN stays."""
+    out = value
+    if value > largest:
+        out = largest
+    if value < -largest:
+        out = -largest
+    return out
+
+
 @ti.kernel
-def pack_density(lines: ti.i32, width: ti.i32, density: A2, cells: A1):
+def pack_density(lines: ti.i32, width: ti.i32, largest: float, density: A2, cells: A1):
     """cells [lines * W] from density [lines, W], lines = D * H."""
     for line in range(lines):
         for x in range(width):
-            cells[line * width + x] = density[line, x]
+            cells[line * width + x] = within(density[line, x], largest)
 
 
 @ti.kernel
-def pack_color(lines: ti.i32, width: ti.i32, terms: ti.i32, density: A2, color: A2, cells: A1):
+def pack_color(lines: ti.i32, width: ti.i32, terms: ti.i32, largest: float, density: A2, color: A2, cells: A1):
     """cells [lines * W * terms] from density [lines, W] and color [lines * W * terms, 3]."""
     for line in range(lines):
         for x in range(width):
             for k in range(terms):
                 at = (line * width + x) * terms + k
-                cells[at] = ti.Vector([color[at, 0], color[at, 1], color[at, 2], density[line, x]])
+                entry = ti.Vector([color[at, 0], color[at, 1], color[at, 2], density[line, x]])
+                for c in ti.static(range(4)):
+                    entry[c] = within(entry[c], largest)
+                cells[at] = entry
 
 
 @ti.func

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/mesh.py [--rivals FOLDER --python PYTHON] [--only NAME] [--json OUT]
 
-FOLDER holds w1_mesh_mitsuba.py, w1_mesh_pyrender.py and w2_fit_mitsuba.py; PYTHON is the interpreter that has the
-rivals installed. Without them only tidr is timed. Each case runs in its own process: turns to warm up, then the
-median of the timed ones.
+FOLDER holds w1_mesh_mitsuba.py, w1_mesh_pyrender.py, w1_mesh_pytorch3d.py and w2_fit_mitsuba.py; PYTHON is the
+interpreter that has the rivals installed. Without them only tidr is timed. Each case runs in its own process: turns to
+warm up, then the median of the timed ones.
 """
 
 from __future__ import annotations
@@ -93,16 +93,44 @@ def soft_times(level: int, size: int = 256) -> dict[str, float]:
     return {"forward_backward_ms": median_ms(both)}
 
 
+def normalised(obj: Path) -> tuple[np.ndarray, np.ndarray]:
+    """A model centred on its box, within the unit sphere."""
+    from tidr.files.mesh import read_mesh
+
+    data = read_mesh(obj)
+    vertices = data.vertices - (data.vertices.max(0) + data.vertices.min(0)) / 2
+    return vertices / np.linalg.norm(vertices, axis=1).max(), data.faces
+
+
+def soft_phong_times(obj: Path, size: int = 256) -> dict[str, float]:
+    """Softmax of 8 Phong-lit faces a pixel as PyTorch3D has it, forward + backward to vertices and vertex colours.
+
+    PyTorch3D 0.7.9 took 2846 ms for this on two cores.
+    """
+    vertices, faces = normalised(obj)
+    colors = 0.5 + 0.4 * np.sin(3 * vertices + np.array([0, 1, 2]))
+    scene = tidr.Scene(tidr.Film(size, size))
+    scene.add_node("model", tidr.Node(tidr.Mesh(vertices, faces, colors=colors), ("paint",)))
+    look = {"ambient_color": 0.0, "diffuse_color": 0.8, "specular_color": 0.0}
+    tidr.shaders.add_look(scene, "paint", "vertex_colors", direction=TO_LIGHT, **look)
+    scene.add_camera("front", tidr.Camera.look_at(EYE, (0, 0, 0), fov_y_degrees=FOV_Y_DEGREES, width=size, height=size))
+    parameters = scene.parameters("model.vertices", "model.colors")
+    target = Array.of(np.full((size, size, 3), 0.5), needs_grad=False)
+    renderer = tidr.shaders.soft_phong(blur_radius=1e-5, faces_per_pixel=8)
+
+    def both() -> None:
+        with tidr.Tape(parameters) as tape:
+            tape.add(tidr.losses.mse(tidr.render(scene, renderer=renderer), target))
+
+    return {"forward_backward_ms": median_ms(both)}
+
+
 def silhouette_fit(obj: Path, views: int = 20, size: int = 128, iterations: int = 120) -> dict[str, float]:
     """Sphere to model from the rival's silhouettes, by our recipe; seconds until the mean IoU passes a mark.
 
     Compilation counts (what drawing the targets compiles does not), checks of the IoU do not.
     """
-    from tidr.files.mesh import read_mesh
-
-    data = read_mesh(obj)
-    vertices = data.vertices - (data.vertices.max(0) + data.vertices.min(0)) / 2
-    vertices /= np.linalg.norm(vertices, axis=1).max()
+    vertices, model_faces = normalised(obj)
     angles = np.radians(np.linspace(0, 360, views + 1)[:views])
     turns = np.radians(np.linspace(-180, 180, views + 1)[:views])
     cameras = []
@@ -113,7 +141,7 @@ def silhouette_fit(obj: Path, views: int = 20, size: int = 128, iterations: int 
         cameras.append(tidr.Camera.look_at(eye, (0, 0, 0), up, fov_y_degrees=60, width=size, height=size))
     hard = tidr.Rasterizer(edges="none", channels=("alpha",))
     model = tidr.Scene()
-    model.add_node("model", tidr.Node(tidr.Mesh(vertices, data.faces)))
+    model.add_node("model", tidr.Node(tidr.Mesh(vertices, model_faces)))
     fine = tidr.render(model, cameras, hard, 8 * size, 8 * size).alpha.numpy()
     soft = fine.reshape(views, size, 8, size, 8, 1).mean((2, 4))
     ball, faces = tidr.icosphere(4)
@@ -149,6 +177,7 @@ CASES: dict[str, Callable[[Path], dict[str, float]]] = {
     "mesh": lambda options: mesh_times(),
     "soft_1280": lambda options: soft_times(3),
     "soft_5120": lambda options: soft_times(4),
+    "soft_phong": lambda options: soft_phong_times(options.assets / "spot" / "spot.obj"),
     "fit": lambda options: silhouette_fit(options.assets / "spot" / "spot.obj"),
 }
 RIVALS = {
@@ -157,6 +186,7 @@ RIVALS = {
         ("w1_mesh_mitsuba.py", "W1/ico6/512/mitsuba-projective-4spp-moving", "fwdbwd_ms", "forward_backward_ms"),
         ("w1_mesh_pyrender.py", "ico6/512", "forward_ms", "forward_ms"),
     ),
+    "soft_phong": (("w1_mesh_pytorch3d.py", "W1/spot/256/p3d-phong-K8", "fwdbwd_ms", "forward_backward_ms"),),
     "fit": (("w2_fit_mitsuba.py", "W2/fit/mitsuba-projective-4spp", "s_to_iou", "seconds_to_iou_0.95"),),
 }
 

@@ -26,10 +26,12 @@ ORDER = (
     "scene_file",
     "losses",
     "command",
+    "operations",
     "extend",
     "troubleshooting",
     "api",
 )
+TUTORIAL = "tutorial.ipynb"
 
 
 def build(folder: Path, gallery: bool = False) -> list[Path]:
@@ -39,18 +41,19 @@ def build(folder: Path, gallery: bool = False) -> list[Path]:
         FileError: the folder cannot be written.
     """
     pages = texts()
-    pictures: dict[str, bytes] = {}
+    beside = {TUTORIAL: source(TUTORIAL).encode()}
     if gallery:
         from .gallery import gallery_page
 
         pages["gallery"], pictures = gallery_page()
+        beside |= pictures
         pages["index"] += "- [Gallery](gallery.md)\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(folder, f"cannot be made: {error.strerror}", "give another folder") from error
     written = {folder / f"{name}.md": text.encode() for name, text in pages.items()}
-    write_files(written | {folder / name: data for name, data in pictures.items()})
+    write_files(written | {folder / name: data for name, data in beside.items()})
     return list(written)
 
 
@@ -84,7 +87,7 @@ def renderer_page(name: str) -> str:
 
 
 def example(name: str) -> str:
-    """One of the files that show how to extend tidr."""
+    """One of the example files."""
     return f"```python\n{source(f'examples/{name}.py')}```"
 
 

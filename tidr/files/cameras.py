@@ -12,14 +12,16 @@ import numpy as np
 
 from tidr.errors import FileError
 from tidr.scene.camera import Camera
+from tidr.scene.distortion import COEFFICIENTS
 
 from .guard import DEFAULT, LARGEST_COORDINATE, Limits, at, integer, number, numbers, read_bytes, read_json, resolve
 from .image import image_size, read_image
 from .write import write_bytes
 
 SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".webp", ".exr")  # tried in turn where a picture's name has no suffix
-DISTORTIONS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2", "b1", "b2", "s1", "s2", "s3", "s4", "skew")
-PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "RADIAL", "SIMPLE_RADIAL", "PERSPECTIVE")
+OTHER_DISTORTIONS = ("k4", "k5", "k6", "b1", "b2", "s1", "s2", "s3", "s4", "skew")
+LARGEST_COEFFICIENT = 1e6
+PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "RADIAL", "SIMPLE_RADIAL", "PERSPECTIVE", "FULL_OPENCV")
 SCAN = 6  # pictures looked at to tell premultiplied from straight colour
 
 
@@ -29,6 +31,7 @@ class Frame:
 
     camera_to_world: [4, 4] f64, OpenGL axes. fx, fy, cx, cy: pixels, at `width` x `height`. split: "train", "test" or
     what the file says, None where it says nothing. premultiplied: the picture's colour is multiplied by its alpha.
+    distortion: as of `Camera`; none for a pinhole.
     """
 
     name: str
@@ -42,10 +45,12 @@ class Frame:
     height: int
     split: str | None = None
     premultiplied: bool = False
+    distortion: tuple[float, ...] = ()
 
     def camera(self, **options) -> Camera:
         """The camera, at the picture's size; options as `Camera`."""
         focal, centre = (self.fx, self.fy), (self.cx, self.cy)
+        options |= {"distortion": self.distortion} if self.distortion else {}
         return Camera.from_matrix(self.camera_to_world, focal, centre, self.width, self.height, **options)
 
     def load(self, limits: Limits = DEFAULT) -> tuple[np.ndarray, np.ndarray | None]:
@@ -79,7 +84,8 @@ def read_transforms(path: str | Path, limits: Limits = DEFAULT, pictures: bool =
     """The views of a transforms.json, or of the folder that holds one.
 
     Intrinsics are fl_x, fl_y or camera_angle_x, camera_angle_y (radians), cx, cy and w, h, of the file or of a frame;
-    w and h may also come from the picture. Names are relative to the file's folder and stay in it; ".png", ".jpg",
+    w and h may also come from the picture. Lens distortion is k1, k2, p1, p2, k3, and of camera_model FULL_OPENCV
+    k4, k5, k6 as well. Names are relative to the file's folder and stay in it; ".png", ".jpg",
     ".webp" or ".exr" is appended where a name lacks it. Whether colour is premultiplied by alpha is told by the key
     "premultiplied", else by the word in "note", else by the pictures themselves (`looks_premultiplied`).
     Poses are taken as they are: nothing is rescaled or recentred.
@@ -88,7 +94,8 @@ def read_transforms(path: str | Path, limits: Limits = DEFAULT, pictures: bool =
         pictures: False reads cameras alone; pictures then need not exist, and w and h must be given.
 
     Raises:
-        FileError: names the file and key: not finite, no rotation, lens distortion other than 0, missing pictures.
+        FileError: names the file and key: not finite, no rotation, a fisheye or another lens than
+            `Camera.distortion` can tell, missing pictures.
     """
     path = Path(path)
     if path.is_dir():
@@ -138,6 +145,8 @@ def write_transforms(path: str | Path, frames: Sequence[Frame]) -> None:
                 raise FileError(frame.path, f"lies outside of {path.parent}", "write the file above it") from error
         entry |= {"fl_x": frame.fx, "fl_y": frame.fy, "cx": frame.cx, "cy": frame.cy, "w": frame.width}
         entry |= {"h": frame.height} | ({"split": frame.split} if frame.split else {})
+        entry |= dict(zip(COEFFICIENTS, frame.distortion, strict=False))
+        entry |= {"camera_model": "FULL_OPENCV"} if len(frame.distortion) > 5 else {}
         entries.append(entry)
     # What all frames share stands once, at the top.
     shared = {key: value for key, value in entries[0].items() if all(entry.get(key) == value for entry in entries)}
@@ -188,7 +197,7 @@ def _frame(
         if picture is None and pictures:
             missing.append(str(name))
             return None
-    _refuse_distortion(keys, where)
+    distortion = _distortion(keys, where)
     matrix = _pose(entry.get("transform_matrix"), f"{where}.transform_matrix")
     if "w" in keys and "h" in keys:
         width, height = (integer(keys[key], f"{where}.{key}", 1, limits.pixels) for key in "wh")
@@ -202,7 +211,7 @@ def _frame(
     split = entry.get("split", splits.get(str(name)))
     if split is not None and not isinstance(split, str):
         raise FileError(f"{where}.split", f"is {split!r:.40}, expected a word", 'use "train" or "test"')
-    return Frame(str(name), picture, matrix, fx, fy, cx, cy, width, height, split)
+    return Frame(str(name), picture, matrix, fx, fy, cx, cy, width, height, split, distortion=distortion)
 
 
 def _find_picture(folder: Path, name: object, where: str) -> Path | None:
@@ -213,15 +222,26 @@ def _find_picture(folder: Path, name: object, where: str) -> Path | None:
     return None
 
 
-def _refuse_distortion(keys: dict, where: str) -> None:
+def _distortion(keys: dict, where: str) -> tuple[float, ...]:
+    """Coefficients as of `Camera`, none where all are 0."""
     model = keys.get("camera_model", "PINHOLE")
     if model not in PINHOLES or keys.get("is_fisheye"):
         raise FileError(
             f"{where}.camera_model", f"is {model!r:.40}, expected a pinhole camera", "undistort the pictures"
         )
-    for key in DISTORTIONS:
+    rational = model == "FULL_OPENCV"  # others mean something else by k4
+    for key in OTHER_DISTORTIONS[3 if rational else 0 :]:
         if number(keys.get(key, 0), f"{where}.{key}") != 0:
             raise FileError(f"{where}.{key}", f"lens distortion {keys[key]}", "undistort the pictures first")
+    names = COEFFICIENTS if rational else COEFFICIENTS[:5]
+    most = LARGEST_COEFFICIENT
+    return plain_distortion(tuple(number(keys.get(key, 0), f"{where}.{key}", -most, most) for key in names))
+
+
+def plain_distortion(coefficients: Sequence[float]) -> tuple[float, ...]:
+    """Without the zeros at the end."""
+    last = max((index for index, value in enumerate(coefficients, 1) if value != 0), default=0)
+    return tuple(float(value) for value in coefficients[:last])
 
 
 def _focal(keys: dict, where: str, width: int, height: int) -> tuple[float, float]:

@@ -16,7 +16,7 @@ import numpy as np
 from tidr.errors import FileError
 from tidr.scene.transform import rotation_from_quaternion
 
-from .cameras import Frame, ViewSet, looks_premultiplied
+from .cameras import LARGEST_COEFFICIENT, Frame, ViewSet, looks_premultiplied, plain_distortion
 from .guard import (
     DEFAULT,
     LARGEST_COORDINATE,
@@ -39,7 +39,7 @@ MODELS = {
     "OPENCV_FISHEYE": (2, 8), "FULL_OPENCV": (2, 12), "FOV": (2, 5), "SIMPLE_RADIAL_FISHEYE": (1, 4),
     "RADIAL_FISHEYE": (1, 5), "THIN_PRISM_FISHEYE": (2, 12),
 }  # fmt: skip
-PINHOLES = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV")  # without distortion
+PERSPECTIVES = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV")
 PARTS = ("cameras", "images", "points3D")
 FOLDERS = ("", "sparse/0", "sparse", "colmap/sparse/0")  # where a model lies in a data set
 PICTURES = ("images", "images_2", "images_4", "images_8")
@@ -95,8 +95,8 @@ def read_colmap(path: str | Path, limits: Limits = DEFAULT, pictures: bool = Tru
         pictures: False reads cameras alone; pictures then need not exist.
 
     Raises:
-        FileError: names the file and the camera or image: cut off, not finite, lens distortion other than 0, a picture
-            that is missing or of another shape.
+        FileError: names the file and the camera or image: cut off, not finite, a fisheye lens, a picture that is
+            missing or of another shape.
     """
     path = Path(path)
     model, kind = path.parent, path.suffix
@@ -118,9 +118,10 @@ def read_colmap(path: str | Path, limits: Limits = DEFAULT, pictures: bool = Tru
             picture = picture if picture.is_file() else None
         if picture is None and pictures:
             missing.append(shot.name)
-        fx, fy, cx, cy = _intrinsics(lens, at(model / f"cameras{kind}", f"camera {shot.camera}"))
+        (fx, fy, cx, cy), distortion = _intrinsics(lens, at(model / f"cameras{kind}", f"camera {shot.camera}"))
         pose = np.linalg.inv(shot.world_to_camera) @ TO_OPENGL
-        frame = Frame(shot.name, picture, pose, fx, fy, cx, cy, lens.width, lens.height)
+        size = (lens.width, lens.height)
+        frame = Frame(shot.name, picture, pose, fx, fy, cx, cy, *size, distortion=distortion)
         frames.append(_scaled(frame, limits) if picture is not None and pictures else frame)
     if missing:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
@@ -212,19 +213,17 @@ def _shot(name: str, camera: int, numbers, where: str) -> _Shot:
     return _Shot(name, camera, matrix)
 
 
-def _intrinsics(lens: _Lens, where: str) -> tuple[float, float, float, float]:
-    """fx, fy, cx, cy in pixels; a lens that distorts is refused."""
-    if lens.model not in PINHOLES:
+def _intrinsics(lens: _Lens, where: str) -> tuple[tuple[float, float, float, float], tuple[float, ...]]:
+    """fx, fy, cx, cy in pixels, and the distortion as of `Camera`; fisheye lenses are refused."""
+    if lens.model not in PERSPECTIVES:
         raise FileError(where, f"has the model {lens.model}", "undistort the pictures first (colmap image_undistorter)")
     focals = MODELS[lens.model][0]
     *focal, cx, cy = (number(float(value), where) for value in lens.parameters[: focals + 2])
-    distortion = [float(value) for value in lens.parameters[focals + 2 :]]
-    if any(value != 0 for value in distortion):
-        mend = "undistort the pictures first (colmap image_undistorter)"
-        raise FileError(where, f"has lens distortion {distortion} ({lens.model})", mend)
+    most = LARGEST_COEFFICIENT
+    distortion = plain_distortion([number(float(value), where, -most, most) for value in lens.parameters[focals + 2 :]])
     for value in focal:
         number(value, f"{where} focal length", 1e-6)
-    return focal[0], focal[-1], cx, cy
+    return (focal[0], focal[-1], cx, cy), distortion
 
 
 def _picture_folder(root: Path) -> Path | None:

@@ -25,16 +25,24 @@ class GltfMaterials:
         self.pixels = [gltf.limits.pixels]
 
     def named(self, index: int | None, colored: bool) -> str:
-        """The name of a material; colored: on a mesh with vertex colours, which stand for a plain white."""
+        """The name of a material; colored: on a mesh with vertex colours, into which `dye` went."""
         key = (index, colored)
         if key not in self.names:
             table, wanted = self.table(index)
-            if colored and table["albedo"] == ([1.0, 1.0, 1.0] if index is not None else 0.5):
+            if colored and not isinstance(table["albedo"], dict):
                 table["albedo"] = "vertex_colors"
             elif colored:
-                self.scene.note(f"materials[{index}]", "vertex colours do not dye its colour")
+                self.scene.note(f"materials[{index}]", "vertex colours do not dye its picture")
             self.names[key] = self.scene.add("materials", wanted, table)
         return self.names[key]
+
+    def dye(self, index: int | None) -> np.ndarray:
+        """[3] what vertex colours are multiplied by: the material's colour, 1 beside a picture, which they let be."""
+        if index is None:
+            return np.ones(3)
+        _, pbr, here = pbr_of(self.gltf, index, f"materials[{index}]")
+        factor = [1, 1, 1, 1] if "baseColorTexture" in pbr else pbr.get("baseColorFactor", [1, 1, 1, 1])
+        return np.clip(numbers(factor, self.gltf.at(f"{here}.baseColorFactor"), 4)[:3], 0.0, 1.0)
 
     def table(self, index: int | None) -> tuple[dict[str, Any], str]:
         if index is None:

@@ -17,7 +17,7 @@ import numpy as np
 from tidr.errors import FileError
 from tidr.scene.mesh_data import MaterialData, MeshData
 
-from .gltf import joined, mesh_parts, mesh_size, meshes_of, node_matrix, shown_nodes
+from .gltf import Part, joined, mesh_parts, mesh_size, meshes_of, node_matrix, shown_nodes
 from .gltf_container import Gltf
 from .gltf_materials import GltfMaterials
 from .guard import DEFAULT, Limits, check_count, check_finite, check_mesh, integer, number
@@ -163,6 +163,8 @@ class _Reader:
                 self.scene.note(f"meshes[{index}]", f"{others} primitives of points or lines")
             data, materials = None, []
             if parts:
+                if any(part.colors is not None for part in parts):
+                    parts = [self.dyed(part) for part in parts]
                 data, slots = joined(parts)
                 if data.face_materials is not None:
                     materials = [self.materials.named(slot, data.colors is not None) for slot in slots]
@@ -170,6 +172,11 @@ class _Reader:
                 data = check_mesh(self.gltf.at(f"meshes[{index}]"), data, self.gltf.limits)
             self.held[index] = data, materials
         return self.held[index]
+
+    def dyed(self, part: Part) -> Part:
+        """A primitive with its vertex colours, white where it has none, times the colour of its material."""
+        colors = np.ones_like(part.vertices) if part.colors is None else part.colors
+        return replace(part, colors=colors * self.materials.dye(part.material))
 
     def camera(self, index: object, place: str, world: np.ndarray, wanted: str) -> None:
         entry, here = self.gltf.item("cameras", index, place)

@@ -20,7 +20,7 @@ from tidr.scene.material import Material, VertexColors
 from tidr.scene.mesh import Mesh
 from tidr.scene.mesh_data import MaterialData, MeshData
 from tidr.scene.texture import Texture
-from tidr.scene.transform import quaternion_from_rotation
+from tidr.scene.transform import quaternion_from_rotation, quaternion_of
 
 from .gltf_scene import LIGHTS
 from .gltf_write import Writer, material_entry, primitives
@@ -85,7 +85,7 @@ class _Maker:
         return self.out.finish(self.nodes, roots, extensions, sorted(self.used))
 
     def node(self, scene: Scene, node: Node) -> dict[str, Any]:
-        w, x, y, z = _finite(node.rotation)
+        w, x, y, z = quaternion_of(_finite(node.rotation))
         table = {"name": node.name, "translation": _finite(node.translation).tolist(), "rotation": [x, y, z, w]}
         table["scale"] = np.broadcast_to(_finite(node.scale), 3).tolist()
         if isinstance(node.geometry, Mesh):
@@ -158,7 +158,8 @@ class _Maker:
         focal, centre = _finite(camera.focal), _finite(camera.principal_point)
         size = np.array([camera.width, camera.height])
         half = size / 2 / focal
-        if np.abs(centre - size / 2).max() > 1e-3 or camera.aperture_radius is not None:
+        bent = camera.distortion is not None or camera.aperture_radius is not None
+        if np.abs(centre - size / 2).max() > 1e-3 or bent:
             self.notes.append(f"cameras.{name}: its principal point or lens is left out")
         depth = {"znear": camera.near, "zfar": camera.far}
         if camera.kind == "perspective":
@@ -180,6 +181,8 @@ class _Maker:
         entry["color"] = (power / strength).tolist() if strength > 0 else [1.0] * 3
         if isinstance(light, DirectionalLight) and float(_finite(light.angular_diameter)) > 0:
             self.notes.append(f"lights.{name}: its angular diameter is left out")
+        if isinstance(light, PointLight) and not light.attenuated:
+            self.notes.append(f"lights.{name}: falls with distance in glTF")
         if isinstance(light, SpotLight):
             cutoff, falloff = (float(_finite(angle)) for angle in (light.cutoff, light.falloff))
             if cutoff > np.pi / 2:

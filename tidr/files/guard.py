@@ -339,6 +339,7 @@ def check_mesh(where: object, data: MeshData, limits: Limits = DEFAULT, allow_em
         normal_faces=normal_faces,
         colors=colors,
         face_materials=face_materials,
+        quads=None if data.quads is None else _quads(where, data.quads, kept),
     )
 
 
@@ -347,6 +348,14 @@ def _rows(where: object, what: str, array, channels: int) -> np.ndarray:
     if array.ndim != 2 or array.shape[1] != channels:
         raise FileError(where, f"{what} array has shape {array.shape}, expected [n, {channels}]")
     return check_finite(where, what, array)
+
+
+def _quads(where: object, quads, kept: np.ndarray) -> np.ndarray:
+    """Those of which both triangles are kept, as indices into the faces that are left."""
+    quads = np.ascontiguousarray(quads, np.int32)
+    if quads.ndim != 1 or not ((quads >= 0) & (quads < len(kept) - 1)).all():
+        raise FileError(where, f"quads must be [Q] in [0, {len(kept) - 1}), each two triangles")
+    return (np.cumsum(kept) - 1)[quads[kept[quads] & kept[quads + 1]]].astype(np.int32)
 
 
 def _corners(where: object, what: str, given, faces: np.ndarray, count: int) -> np.ndarray:

@@ -30,9 +30,10 @@ __all__ += ["srgb_to_linear", "write_image"]
 def read_image(path: str | Path, limits: Limits = DEFAULT) -> np.ndarray:
     """A picture [H, W, 3 or 4] f32, linear RGB and straight alpha.
 
-    PNG, JPEG and WebP are decoded from sRGB (8 bits per channel, grey also 16; colour profiles, gamma chunks and EXIF
-    orientation are not applied; of several frames the first). EXR, which stores premultiplied colour, is divided by its alpha. Arrays are taken as
-    they are: [H, W], [H, W, 1, 3 or 4] real numbers; in an .npz the only one, or the one named image, rgba or rgb.
+    PNG, JPEG and WebP are decoded from sRGB (8 bits per channel, grey also 16; of several frames the first; colour
+    profiles, gamma chunks and EXIF orientation are not applied). EXR, which stores premultiplied colour, is divided by
+    its alpha. Arrays are taken as they are: [H, W], [H, W, 1, 3 or 4] real numbers; in an .npz the only one, or the one
+    named image, rgba or rgb.
 
     Raises:
         FileError: missing, cut off, more than `limits.pixels`, not finite, or of an unknown kind.
@@ -88,7 +89,7 @@ def write_image(path: str | Path, picture: np.ndarray) -> None:
 
 
 def decode_image(data: bytes, where: str, limits: Limits = DEFAULT, srgb: bool = True) -> np.ndarray:
-    """A PNG, JPEG or WebP in memory as [H, W, 3 or 4] f32; with srgb=False its values are only divided by their maximum."""
+    """A PNG, JPEG or WebP in memory as [H, W, 3 or 4] f32; srgb=False: values are only divided by their maximum."""
     with _opened(data, where, limits) as image:
         if image.mode.startswith("I"):
             values = np.asarray(image).astype(np.float32) / 65535
@@ -162,7 +163,11 @@ def _opened(data: bytes, where: str, limits: Limits, load: bool = True) -> Itera
     except FileError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything on garbage
-        what = "is no PNG, JPEG or WebP" if isinstance(error, Image.UnidentifiedImageError) else f"cannot be decoded: {error}"
+        what = (
+            "is no PNG, JPEG or WebP"
+            if isinstance(error, Image.UnidentifiedImageError)
+            else f"cannot be decoded: {error}"
+        )
         raise FileError(where, what, "is it cut off?") from error
     finally:
         Image.MAX_IMAGE_PIXELS = largest

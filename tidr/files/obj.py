@@ -15,6 +15,7 @@ import numpy as np
 
 from tidr.errors import FileError
 from tidr.scene.mesh_data import MaterialData, MeshData
+from tidr.scene.quads import find_quads, quad_corners
 
 from .guard import DEFAULT, Limits, MeshWarning, at, check_count, check_finite, parse_numbers, read_text, resolve
 from .mtl import read_mtl, safe_names
@@ -48,7 +49,8 @@ class _Lines:
 
 
 def read_obj(path: Path, limits: Limits = DEFAULT) -> MeshData:
-    """An OBJ with its MTL files, not yet checked. Polygons are cut into triangles; points, lines, curves are passed by.
+    """An OBJ with its MTL files, not yet checked. Polygons are cut into triangles, and which were quads is kept;
+    points, lines, curves are passed by.
 
     Colours after the position ("v x y z r g b") are linear, or sRGB bytes when one is above 1. Corners without a uv, in
     a file whose other corners have one, get (0, 0); normals count only when every corner has one.
@@ -83,11 +85,15 @@ def read_obj(path: Path, limits: Limits = DEFAULT) -> MeshData:
         colors=colors,
         face_materials=face_materials,
         materials=materials,
+        quads=find_quads(indices[..., 0], owner),
     )
 
 
 def write_obj(data: MeshData, name: str) -> str:
-    """The text of an OBJ, exact to the last bit; its materials are named as `write_mtl` names them in `name`.mtl."""
+    """The text of an OBJ, exact to the last bit, quads as such.
+
+    Its materials are named as `write_mtl` names them in `name`.mtl.
+    """
     out = [f"mtllib {name}.mtl"] if data.materials else []
     rows = data.vertices if data.colors is None else np.concatenate([data.vertices, data.colors], axis=1)
     out += _format("v", rows)
@@ -99,19 +105,30 @@ def write_obj(data: MeshData, name: str) -> str:
         tables, pattern = [*tables, data.uv_faces], pattern + "/%d"
     if data.normals is not None:
         tables, pattern = [*tables, data.normal_faces], pattern + ("/%d" if data.uvs is not None else "//%d")
-    line = f"f {pattern} {pattern} {pattern}"
-    corners = np.stack(tables, axis=2).reshape(len(data.faces), -1) + 1
-    faces = [line % tuple(row) for row in corners.tolist()]
+    corners = np.stack(tables, axis=2).reshape(3 * len(data.faces), -1) + 1
+    which = np.zeros(len(data.faces), int) if data.face_materials is None else data.face_materials
+    quads = np.zeros(0, int) if data.quads is None else data.quads[which[data.quads] == which[data.quads + 1]]
+    faces = _face_lines(pattern, corners[np.arange(len(corners)).reshape(-1, 3)])
+    for face, line in zip(quads.tolist(), _face_lines(pattern, corners[quad_corners(data.faces, quads)]), strict=True):
+        faces[face], faces[face + 1] = line, ""
     if not data.materials:
-        return "\n".join([*out, *faces, ""])
-    which = np.zeros(len(faces), int) if data.face_materials is None else data.face_materials
+        return "\n".join([*out, *filter(None, faces), ""])
     names, current = safe_names(data.materials), -1
     for face, material in zip(faces, which.tolist(), strict=True):
+        if not face:
+            continue
         if material != current:
             out.append(f"usemtl {names[material]}")
             current = material
         out.append(face)
     return "\n".join([*out, ""])
+
+
+def _face_lines(pattern: str, corners: np.ndarray) -> list[str]:
+    """Lines of faces [F, corners, indices of a corner]."""
+    line = "f" + f" {pattern}" * corners.shape[1]
+    rows = corners.reshape(len(corners), corners.shape[1] * corners.shape[2])
+    return [line % tuple(row) for row in rows.tolist()]
 
 
 def _format(keyword: str, rows: np.ndarray) -> list[str]:

@@ -47,6 +47,24 @@ def load_plugin(path: str | Path) -> ModuleType:
     return module
 
 
+def loaded_plugins() -> dict[str, str]:
+    """The file of each plugin that ran, by the digest of what is in it."""
+    return {digest: str(module.__file__) for digest, module in _loaded.items()}
+
+
+def load_same(plugins: Mapping[str, str]) -> None:
+    """Run what another process says in `loaded_plugins`.
+
+    Raises:
+        FileError: a file is missing or fails, or holds something else here.
+    """
+    for digest, path in plugins.items():
+        if digest not in _loaded:
+            load_plugin(path)
+        if digest not in _loaded:
+            raise FileError(path, "this plugin is another than where the work was started", "give all the same files")
+
+
 def check_plugins(raw: Mapping[str, Any], root: Path, limits: Limits, faults: Faults) -> list[Path]:
     """The files that the key `plugins` names, all of which the user has run."""
     names, found = raw.get("plugins", []), []

@@ -11,6 +11,7 @@ import numpy as np
 
 from tidr.errors import FileError
 from tidr.scene.mesh_data import MeshData
+from tidr.scene.quads import find_quads, quad_corners
 
 from .guard import DEFAULT, Limits, at, check_count, check_finite, check_indices, read_bytes
 from .ply_elements import Column, read_elements
@@ -23,7 +24,7 @@ COLOR_NAMES = (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffu
 
 
 def read_ply(path: Path, limits: Limits = DEFAULT) -> MeshData:
-    """A PLY mesh, not yet checked. Polygons are cut into triangles.
+    """A PLY mesh, not yet checked. Polygons are cut into triangles; which were quads is kept.
 
     Whole-number colours are sRGB, real ones linear. A uv per vertex (s t, u v) or per face corner (texcoord) is kept;
     where a vertex has a uv, vertices at equal positions are welded.
@@ -39,7 +40,7 @@ def read_ply(path: Path, limits: Limits = DEFAULT) -> MeshData:
         raise FileError(path, "vertices have no x, y, z")
     vertices = _stack(path, vertex, "xyz")
     check_finite(path, "vertex", vertices)
-    triangles = _triangles(path, faces, vertices, limits)
+    triangles, owner = _triangles(path, faces, vertices, limits)
     corners = faces[1].astype(np.int64)[triangles]
 
     names = next((names for names in UV_NAMES if names[0] in vertex and names[1] in vertex), None)
@@ -54,13 +55,15 @@ def read_ply(path: Path, limits: Limits = DEFAULT) -> MeshData:
     if names is not None:
         first, which = weld(vertices if colors is None else np.concatenate([vertices, colors], axis=1))
         vertices, colors, corners = vertices[first], None if colors is None else colors[first], which[corners]
-    return MeshData(vertices, corners, uvs, uv_faces, normals, normal_faces, colors)
+    quads = find_quads(corners, owner)
+    return MeshData(vertices, corners, uvs, uv_faces, normals, normal_faces, colors, quads=quads)
 
 
 def write_ply(data: MeshData) -> bytes:
     """The bytes of a binary PLY: positions (float where that is exact, else double), normals and uvs, sRGB colours.
 
-    Normals are written where there is one per vertex. A uv per vertex is s, t; otherwise each face has a texcoord list.
+    Quads are written as such. Normals are written where there is one per vertex. A uv per vertex is s, t; otherwise
+    each face has a texcoord list.
     """
     kind = "f4" if (data.vertices.astype(np.float32) == data.vertices).all() else "f8"
     columns: list[tuple[str, str, np.ndarray]] = [(axis, kind, data.vertices[:, k]) for k, axis in enumerate("xyz")]
@@ -80,20 +83,34 @@ def write_ply(data: MeshData) -> bytes:
     for name, _, values in columns:
         table[name] = values
 
-    fields = [("count", "u1"), ("vertices", "<i4", (3,))]
     per_face_uv = len(uvs) > 0 and not per_vertex_uv
-    fields += [("uv_count", "u1"), ("uvs", "<f4", (6,))] if per_face_uv else []
-    rows = np.empty(len(data.faces), np.dtype(fields))
-    rows["count"], rows["vertices"] = 3, data.faces
-    if per_face_uv:
-        rows["uv_count"], rows["uvs"] = 6, uvs[uv_faces].reshape(-1, 6)
-
+    rows = _face_rows(data.faces, data.quads, uvs[uv_faces] if per_face_uv else None)
     words = {"u1": "uchar", "f4": "float", "f8": "double"}
     header = ["ply", "format binary_little_endian 1.0", "comment written by tidr", f"element vertex {count}"]
     header += [f"property {words[kind]} {name}" for name, kind, _ in columns]
-    header += [f"element face {len(rows)}", "property list uchar int vertex_indices"]
+    header += [f"element face {rows[1]}", "property list uchar int vertex_indices"]
     header += ["property list uchar float texcoord"] if per_face_uv else []
-    return "\n".join([*header, "end_header", ""]).encode() + table.tobytes() + rows.tobytes()
+    return "\n".join([*header, "end_header", ""]).encode() + table.tobytes() + rows[0]
+
+
+def _face_rows(faces: np.ndarray, quads: np.ndarray | None, uvs: np.ndarray | None) -> tuple[bytes, int]:
+    """The bytes of the face element and its length; uvs [F, 3, 2] of the corners where each face has its own."""
+    quads = np.zeros(0, np.int64) if quads is None else quads.astype(np.int64)
+    single = np.delete(np.arange(len(faces)), np.concatenate([quads, quads + 1]))
+    order, parts = np.argsort(np.concatenate([single, quads]), kind="stable"), []
+    for corners in (3 * single[:, None] + np.arange(3), quad_corners(faces, quads)):
+        size = corners.shape[1]
+        fields = [("count", "u1"), ("vertices", "<i4", (size,))]
+        fields += [] if uvs is None else [("uv_count", "u1"), ("uvs", "<f4", (2 * size,))]
+        rows = np.empty(len(corners), np.dtype(fields))
+        rows["count"], rows["vertices"] = size, faces.ravel()[corners]
+        if uvs is not None:
+            rows["uv_count"], rows["uvs"] = 2 * size, uvs.reshape(-1, 2)[corners].reshape(-1, 2 * size)
+        parts.append(rows)
+    if not len(quads) or not len(single):
+        return (parts[1] if len(quads) else parts[0]).tobytes(), len(order)
+    written = [row.tobytes() for rows in parts for row in rows]
+    return b"".join(written[k] for k in order), len(order)
 
 
 def _stack(path: Path, columns: dict[str, Column], names) -> np.ndarray:
@@ -103,8 +120,8 @@ def _stack(path: Path, columns: dict[str, Column], names) -> np.ndarray:
     return np.stack([np.asarray(columns[name], np.float64) for name in names], axis=1)
 
 
-def _triangles(path: Path, faces, vertices: np.ndarray, limits: Limits) -> np.ndarray:
-    """[F, 3] corners of the triangles of a face list."""
+def _triangles(path: Path, faces, vertices: np.ndarray, limits: Limits) -> tuple[np.ndarray, np.ndarray]:
+    """[F, 3] corners of the triangles of a face list, and [F] the face of each."""
     if not isinstance(faces, tuple):
         raise FileError(path, "face indices are no list")
     counts, corners = faces
@@ -122,7 +139,7 @@ def _triangles(path: Path, faces, vertices: np.ndarray, limits: Limits) -> np.nd
         face = int(np.searchsorted(np.cumsum(counts), corner, side="right"))
         what = f"has vertex index {corners[corner]}, the file has {len(vertices)} vertices"
         raise FileError(at(path, f"face {face}"), what)
-    return triangulate(path, vertices[corners.astype(np.int64)], counts)[0]
+    return triangulate(path, vertices[corners.astype(np.int64)], counts)
 
 
 def _corner_uvs(path: Path, texcoord, counts: np.ndarray, triangles: np.ndarray):

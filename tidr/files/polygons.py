@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tidr.errors import FileError
+from tidr.scene.quads import cut_quads
 
 from .guard import at
 
@@ -30,6 +31,12 @@ def triangulate(where: object, positions: np.ndarray, counts: np.ndarray) -> tup
         if corners == 3:
             triangles.append(polygons)
             owners.append(which)
+            continue
+        if corners == 4:
+            triangles.append(
+                np.take_along_axis(polygons[:, None], cut_quads(positions, polygons), axis=2).reshape(-1, 3)
+            )
+            owners.append(np.repeat(which, 2))
             continue
         concave = _concave(positions[polygons])
         convex = polygons[~concave]

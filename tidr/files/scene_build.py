@@ -15,7 +15,15 @@ import numpy as np
 from tidr.errors import FileError
 from tidr.parameter import nearest
 from tidr.scene.graph import MAX_DEPTH, Film, Geometry, Node, Scene
-from tidr.scene.light import AmbientLight, DirectionalLight, EnvironmentLight, Light, PointLight, SpotLight
+from tidr.scene.light import (
+    AmbientLight,
+    DirectionalLight,
+    EnvironmentLight,
+    Light,
+    PointLight,
+    SphericalHarmonicLight,
+    SpotLight,
+)
 from tidr.scene.material import MATERIAL_TYPES, Material, VertexColors
 from tidr.scene.mesh import Mesh
 from tidr.scene.mesh_data import MeshData
@@ -47,6 +55,7 @@ from .scene_schema import (
     PictureTable,
     PointTable,
     SceneTable,
+    SphericalHarmonicTable,
     SpotTable,
     Table,
 )
@@ -168,13 +177,13 @@ def build(table: SceneTable, files: Files) -> Scene:
 def _check_graph(table: SceneTable, limits: Limits, faults: Faults) -> None:
     """Parents and shared meshes that are not there, cycles, and too deep a tree."""
     deepest = min(limits.depth, MAX_DEPTH)
+    holders = {name for name, item in table.nodes.items() if item.mesh or name in table.grids}
     finished: dict[str, int] = {}  # depth of nodes whose ancestors are all known
     for name, node in table.nodes.items():
         if node.parent is not None and node.parent not in table.nodes:
             faults.add(["nodes", name, "parent"], f"no node {node.parent!r:.80}, " + nearest(node.parent, table.nodes))
-        holders = [other for other, item in table.nodes.items() if item.mesh or other in table.grids]
         if node.instance_of is not None and node.instance_of not in holders:
-            hint = nearest(node.instance_of, holders)
+            hint = nearest(node.instance_of, sorted(holders))
             faults.add(["nodes", name, "instance_of"], f"no node with a mesh or grid {node.instance_of!r:.80}, {hint}")
         chain: list[str] = []
         link: str | None = name
@@ -246,8 +255,10 @@ def _light(table: Table, turn: np.ndarray, sky: np.ndarray | None) -> Light:
         falloff = None if table.falloff_degrees is None else math.radians(table.falloff_degrees)
         way, cutoff = turn @ table.direction, math.radians(table.cutoff_degrees)
         return SpotLight(turn @ table.position, way, table.intensity, cutoff, falloff)
+    if isinstance(table, SphericalHarmonicTable):  # in world axes, as an environment
+        return SphericalHarmonicLight(table.coefficients)
     assert isinstance(table, PointTable)
-    return PointLight(turn @ table.position, table.intensity)
+    return PointLight(turn @ table.position, table.intensity, table.attenuated)
 
 
 def _add_cameras(scene: Scene, name: str, table: Table, turn: np.ndarray, files: Files) -> None:
@@ -297,7 +308,8 @@ def _add_node(scene: Scene, name: str, tables: SceneTable, path: Path | None, tu
     if materials and needed > len(materials):
         files.faults.add(["nodes", name, "material"], f"names {len(materials)} materials, the mesh has {needed}")
         return
-    scene.add_node(name, Node(geometry, materials, table.parent, translation, quaternion, table.scale))
+    place = (table.parent, translation, quaternion, table.scale, table.rotation_as)
+    scene.add_node(name, Node(geometry, materials, *place))
 
 
 def _rgbd(name: str, table: Any, path: Path | None, files: Files) -> Geometry | None:

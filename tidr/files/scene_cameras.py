@@ -21,6 +21,10 @@ from .scene_types import Pixels, Positive, Table, Vector2, Vector3, Vector4, one
 
 Focal = one_or_many(2, 1e-12, "a positive number or [fx, fy], in pixels")
 LENS = ("aperture_radius", "focus_distance")
+PERSPECTIVE_ONLY = (*LENS, "distortion")
+
+
+Coefficient = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 
 
 class CameraTable(Table):
@@ -38,6 +42,8 @@ class CameraTable(Table):
     resolution: vector(Pixels, 2) | None = None  # type: ignore[valid-type]
     aperture_radius: Annotated[float, Field(ge=0, le=LARGEST_COORDINATE, allow_inf_nan=False)] | None = None
     focus_distance: Positive | None = None
+    rotation_as: Literal["quaternion", "6d"] | None = None
+    distortion: Annotated[list[Coefficient], Field(min_length=1, max_length=8)] | None = None
     near: Positive = 1e-2
     far: Positive = 1e6
     source: str | None = Field(None, alias="from")
@@ -79,7 +85,7 @@ def read_camera(raw: object, path: Sequence[object], faults: Faults) -> Table | 
         return table
     given = {_key(name) for name in table.model_fields_set}
     lens, other = ("fov_y_degrees", "height") if kind == "perspective" else ("height", "fov_y_degrees")
-    foreign = [other, *(() if kind == "perspective" else LENS)]
+    foreign = [other, *(() if kind == "perspective" else PERSPECTIVE_ONLY)]
     for key in sorted(given.intersection(foreign) if "from" not in given else ()):
         faults.add([*path, key], f"does not belong to a camera of type {kind!r}, give {lens}")
     if len(given.intersection(LENS)) == 1:
@@ -94,7 +100,7 @@ def read_camera(raw: object, path: Sequence[object], faults: Faults) -> Table | 
 def _check_pose(table: CameraTable, given: set[str], lens: str, path: Sequence[object], faults: Faults) -> None:
     """One pose and one focal length, or `from` with neither."""
     if "from" in given:
-        for key in sorted(given - {"from", "frame", "near", "far", "type", *LENS}):
+        for key in sorted(given - {"from", "frame", "near", "far", "type", "rotation_as", *LENS}):
             faults.add([*path, key], "stands beside from, which gives it already")
         if table.type != "perspective":
             faults.add([*path, "type"], "from gives perspective cameras only")
@@ -147,6 +153,6 @@ def build_camera(table: Table, turn: np.ndarray, film: Film, faults: Faults, pat
 
 
 def camera_options(table: CameraTable) -> dict[str, Any]:
-    """Depth range and lens, as `Camera` takes them."""
-    lens = {name: getattr(table, name) for name in LENS}
-    return {"near": table.near, "far": table.far, **lens}
+    """Depth range, lens and distortion, as `Camera` takes them."""
+    lens = {name: getattr(table, name) for name in PERSPECTIVE_ONLY}
+    return {"near": table.near, "far": table.far, "rotation_as": table.rotation_as, **lens}

@@ -144,14 +144,16 @@ def read_toml(path: Path, limits: Limits = DEFAULT) -> dict[str, Any]:
     return _parse(text, str(path))
 
 
-def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> frozenset[tuple[str, ...]]:
-    """Set the keys of "a.b.c=value" texts in the tables; returns their paths."""
+def apply_overrides(
+    raw: dict[str, Any], overrides: Sequence[str], flag: str = "--set", such_as: str = "film.width=256"
+) -> frozenset[tuple[str, ...]]:
+    """Set the keys of "a.b.c=value" texts in the tables; returns their paths. Faults are those of the flag."""
     given = set()
     for text in overrides:
-        where = f"--set {text[:200]}"
+        where = f"{flag} {text[:200]}"
         key, equals, value = text.partition("=")
         if not equals:
-            raise FileError(where, "has no =", "write key=value, for example film.width=256")
+            raise FileError(where, "has no =", f"write key=value, for example {such_as}")
         path = _key_parts(key.strip(), where)
         table = raw
         for part in path[:-1]:

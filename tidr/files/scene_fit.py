@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -20,6 +20,9 @@ from .scene_schema import SceneTable
 from .scene_types import Number, Table
 
 if TYPE_CHECKING:
+    from tidr.renderers.renderer import Renderer
+    from tidr.scene.graph import Scene
+
     from .scene_build import Files
 
 FIT: list[object] = ["fit"]
@@ -74,6 +77,29 @@ def read_settings(kind: type, raw: object, path: list[object], faults: Faults) -
     return kind(**{name: _tuples(getattr(model, name)) for name in model.model_fields_set})
 
 
+def read_renderer(name: str, options: Sequence[str], scene: Scene) -> Renderer:
+    """The renderer of a short name ("auto": what suits the scene) with the fields that "key=value" texts give it.
+
+    Raises:
+        FileError: an option that it has not, or of another type.
+        SceneError: no such renderer, or a value that it refuses.
+    """
+    from tidr.renderers.renderer import renderer_type
+
+    from .scene_file import apply_overrides
+
+    raw: dict[str, Any] = {}
+    apply_overrides(raw, options, "--option", "samples=64")
+    kind, faults = renderer_type(name, scene), Faults("--option")
+    if not is_dataclass(kind):
+        faults.add([name], "a renderer that is no dataclass takes no options") if raw else None
+        faults.check()
+        return kind()
+    made = read_settings(kind, raw, [], faults)
+    faults.check()
+    return made
+
+
 def _each(members: Mapping[str, object], kind: type, section: str, faults: Faults) -> dict[str, Any]:
     """The settings of every member; a start or a way to densify may also be a bare word."""
     found = {}
@@ -103,7 +129,9 @@ def _check_renderer(raw: object, faults: Faults) -> None:
 def _check_values(settings: FitSettings, faults: Faults) -> None:
     """The rules of `checked`, one part of the settings at a time, so that every fault shows."""
     plain = FitSettings(views="x", parameters={"x": ANY})
-    pictures = {"targets": settings.targets, "depths": settings.depths, "resolution": settings.resolution}
+    pictures = {
+        name: getattr(settings, name) for name in ("targets", "depths", "resolution", "rays_per_step", "sharpen")
+    }
     parts = [replace(plain, views=settings.views, **pictures)]
     parts += [replace(plain, **{name: getattr(settings, name)}) for name in SINGLE]
     parts += [] if settings.parameters else [replace(plain, parameters={})]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WrapValidator
+from pydantic import AfterValidator, BeforeValidator, Field, WrapValidator
 from pydantic_core import PydanticCustomError
 
 from tidr.parameter import nearest
@@ -73,11 +73,12 @@ class DirectionalTable(Table):
 
 
 class PointTable(Table):
-    """A point that shines with intensity / distance^2."""
+    """A point that shines with intensity / distance^2, or without falling."""
 
     type: Literal["point"]
     position: Vector3
     intensity: Light3
+    attenuated: bool = True
 
 
 class SpotTable(Table):
@@ -97,6 +98,12 @@ class PictureTable(Table):
     texture: str
 
 
+def _orders(rows: list[list[float]]) -> list[list[float]]:
+    if len(rows) not in (1, 4, 9, 16):
+        raise PydanticCustomError("rows", "expected 1, 4, 9 or 16 rows of RGB")
+    return rows
+
+
 def _table_or_numbers(value: Any, read: Callable[[Any], Any]) -> Any:
     return value if isinstance(value, dict) else read(value)
 
@@ -109,12 +116,20 @@ class EnvironmentTable(Table):
     rotation_degrees: Number = 0.0
 
 
+class SphericalHarmonicTable(Table):
+    """Radiance from far away as 1, 4, 9 or 16 rows of RGB."""
+
+    type: Literal["spherical_harmonics"]
+    coefficients: Annotated[list[Vector3], AfterValidator(_orders)]
+
+
 LIGHT_TABLES: dict[str, type[Table]] = {
     "ambient": AmbientTable,
     "directional": DirectionalTable,
     "point": PointTable,
     "spot": SpotTable,
     "environment": EnvironmentTable,
+    "spherical_harmonics": SphericalHarmonicTable,
 }
 
 
@@ -144,6 +159,7 @@ class NodeTable(Table):
     translation: Vector3 = Field(default_factory=lambda: [0.0] * 3)
     rotation_degrees: Vector3 | None = None
     quaternion: Vector4 | None = None
+    rotation_as: Literal["quaternion", "6d"] | None = None
     scale: Annotated[Any, BeforeValidator(_scale)] = 1.0
 
 

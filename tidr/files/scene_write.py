@@ -15,20 +15,29 @@ from tidr.array import Array
 from tidr.errors import FileError
 from tidr.scene.camera import Camera
 from tidr.scene.graph import Node, Scene
-from tidr.scene.light import AmbientLight, DirectionalLight, EnvironmentLight, Light, SpotLight
+from tidr.scene.light import (
+    AmbientLight,
+    DirectionalLight,
+    EnvironmentLight,
+    Light,
+    PointLight,
+    SphericalHarmonicLight,
+    SpotLight,
+)
 from tidr.scene.material import BLENDED, Material
 from tidr.scene.mesh import Mesh
 from tidr.scene.mesh_data import MaterialData, MeshData
 from tidr.scene.meter import Meter
 from tidr.scene.parametric import ParametricSurface, key_of
 from tidr.scene.texture import Texture
+from tidr.scene.transform import quaternion_of
 
 from .arrays import npz_bytes
 from .guard import check_mesh, read_bytes
 from .image import encode_png
 from .mtl import KEYWORDS, write_mtl
 from .obj import write_obj
-from .scene_cameras import LENS
+from .scene_cameras import PERSPECTIVE_ONLY
 from .scene_grid_write import grid_table
 from .scene_point_build import cloud_file
 from .scene_registered import registered_table
@@ -172,7 +181,8 @@ def _camera(camera: Camera) -> dict[str, Any]:
         "focal": _listed(camera.focal),
         "principal_point": _listed(camera.principal_point),
         "resolution": [camera.width, camera.height],
-        **{key: _listed(parameter) for key, parameter in camera.parameters().items() if key in LENS},
+        **{key: _listed(parameter) for key, parameter in camera.parameters().items() if key in PERSPECTIVE_ONLY},
+        **_held_as(camera),
         "near": camera.near,
         "far": camera.far,
     }
@@ -183,13 +193,16 @@ def _light(name: str, light: Light, path: Path, names: _Names, files: dict[Path,
     if isinstance(light, EnvironmentLight):
         degrees = math.degrees(float(_values(light.rotation)))
         return {"type": "environment", "radiance": _sky(name, light, path, names, files), "rotation_degrees": degrees}
-    kinds = {AmbientLight: "ambient", DirectionalLight: "directional", SpotLight: "spot"}
+    kinds: dict[type, str] = {AmbientLight: "ambient", DirectionalLight: "directional", SpotLight: "spot"}
+    kinds[SphericalHarmonicLight] = "spherical_harmonics"
     table: dict[str, Any] = {"type": kinds.get(type(light), "point")}
     for key, parameter in light.parameters().items():
         if key in ANGLES:
             table[f"{key}_degrees"] = min(math.degrees(float(_values(parameter))), 180.0)  # single precision has more
         else:
             table[key] = _listed(parameter)
+    if isinstance(light, PointLight) and not light.attenuated:
+        table["attenuated"] = False
     return table
 
 
@@ -216,8 +229,14 @@ def _material(name: str, material: Material, pictures: dict[tuple[str, str], str
 
 def _node(node: Node) -> dict[str, Any]:
     table: dict[str, Any] = {"parent": node.parent} if node.parent is not None else {}
-    table |= {"translation": _listed(node.translation), "quaternion": _listed(node.rotation)}
-    return table | {"scale": _listed(node.scale)}
+    quaternion = [float(number) for number in quaternion_of(node.rotation.numpy())]
+    table |= {"translation": _listed(node.translation), "quaternion": quaternion}
+    return table | {"scale": _listed(node.scale)} | _held_as(node)
+
+
+def _held_as(thing: Node | Camera) -> dict[str, Any]:
+    """How the rotation is held, where that is not by a quaternion."""
+    return {"rotation_as": "6d"} if thing.rotation.shape == (6,) else {}
 
 
 def _slot_order(mesh: Mesh) -> list[int]:
@@ -244,6 +263,7 @@ def _mesh_files(
         colors=None if mesh.colors is None else _values(mesh.colors),
         face_materials=rank[mesh.face_materials] if materials else None,
         materials=materials,
+        quads=mesh.quads,
     )
     data = check_mesh(node.name, data)
     files: dict[Path, bytes] = {}

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -182,6 +182,7 @@ def planned(scene: Scene, settings: FitSettings | None = None, steps: int | None
         growth=growth,
         density=density,
         anneal=_annealed(renderer, settings.anneal),
+        sharpen=settings.sharpen,
         blind=_blind(scene),
         seed=settings.seed,
         save_every=settings.save_every,
@@ -205,6 +206,10 @@ def _run(
         raise SceneError("fit", f"{plan.steps} steps of {plan.views_per_step} views", "take 1 or more of each")
     if plan.rays_per_step:
         _refuse_whole_views(plan)
+    if plan.sharpen and any(side % 2 ** len(plan.sharpen) for side in plan.views.size):
+        height, width = plan.views.size
+        what = f"halves pictures of {width} x {height} pixels {len(plan.sharpen)} times"
+        raise SceneError("fit.sharpen", what, "give fewer steps, or another fit.resolution")
     if plan.scene.environment is not None and plan.views.hides_environment:
         _refuse_darkness(plan)
     begun, watcher = time.monotonic(), watcher or Watcher()
@@ -333,8 +338,13 @@ def _renderer(scene: Scene, options: Mapping[str, object], objective: Objective)
 def _annealed(renderer: Renderer, anneal: Mapping[str, float]) -> Mapping[str, float]:
     """The same, after each was looked at as an option of the renderer."""
     numbers = {name for name, held in vars(renderer).items() if isinstance(held, float)}
+    hints = {item.name: str(item.type) for item in fields(cast(Any, renderer))} if is_dataclass(renderer) else {}
+    blank = {name for name, held in vars(renderer).items() if held is None and "float" in hints.get(name, "")}
     for name, end in anneal.items():
         where = f"fit.anneal.{name}"
+        if name in blank:
+            mend = f"write {name} into fit.renderer as well"
+            raise SceneError(where, "has nothing to begin from, since its default is the method's own", mend)
         if name not in numbers:
             kind = type(renderer).__name__
             raise SceneError(where, f"is no number among the options of {kind}", nearest(name, numbers))

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from .objective import Objective
 from .optimizers import Optimizer, finite_gradients
 from .report import RunFolder
 from .schedules import Constant, EarlyStop
-from .step import Crew, CrewError, Sum, gradients_of, summed
+from .searches import Problem, SearchOptimizer
+from .step import Crew, CrewError, Sum, gradients_of, residuals_of, summed
 from .tape import Tape
 from .views import Views
 
@@ -66,10 +68,13 @@ class Scheduled:
     lr: float
     schedule: Callable[[int, int], float] = field(default_factory=Constant)
 
-    def move(self, step: int, horizon: int) -> None:
-        """One step, without another look at the gradients."""
+    def move(self, step: int, horizon: int, problem: Problem) -> None:
+        """One step, without another look at the gradients unless the optimizer searches."""
         self.optimizer.lr = self.lr * self.schedule(step, horizon)
-        self.optimizer.advance()
+        if isinstance(self.optimizer, SearchOptimizer):
+            self.optimizer.search(problem)
+        else:
+            self.optimizer.advance()
 
 
 @dataclass(kw_only=True)
@@ -77,7 +82,8 @@ class Plan:
     """Everything that a loop needs to know.
 
     steps: where it ends; horizon: the length that schedules are made for. growth: grids that get finer on the way.
-    density: Gaussians that come and go. anneal: options of the renderer and where they end. blind: paths of parameters
+    density: Gaussians that come and go. anneal: options of the renderer and where they end. sharpen: steps at which the
+    resolution of pictures doubles. blind: paths of parameters
     whose gradient may be 0 in every view at first.
     scene_hash: what a checkpoint must be about. crew: who works out each step's shares; this process alone when None.
     """
@@ -101,6 +107,7 @@ class Plan:
     growth: Growth | None = None
     density: DensityControl | None = None
     anneal: Mapping[str, float] = field(default_factory=dict)
+    sharpen: tuple[int, ...] = ()
     blind: frozenset[str] = frozenset()
     scene_hash: str = ""
     crew: Crew | None = None
@@ -214,10 +221,10 @@ class Loop:
             if self.plan.density is not None:
                 self.plan.density.forget()
         tape = self._gradients(self.step)
-        if tape is not None:
-            for one in self.plan.optimizers:
-                one.move(self.step, self.plan.horizon)
+        if tape is not None and self._move(tape):
             self._densify()
+        else:
+            tape = None
         self._record(tape)
         self.step += 1
         self.skipped_in_row = 0 if tape is not None else self.skipped_in_row + 1
@@ -258,6 +265,22 @@ class Loop:
             self._trouble = f"the gradient of {', '.join(bad)} is not finite"
             return None
         return tape
+
+    def _move(self, tape: Tape | Sum) -> bool:
+        """Let every optimizer take its step; False where one that searches finds no finite Jacobian."""
+        problem = Problem(tape.loss, self._again, partial(residuals_of, self.plan, self.step))
+        try:
+            for one in self.plan.optimizers:
+                one.move(self.step, self.plan.horizon, problem)
+        except GradientError as error:
+            self._trouble = str(error)
+            return False
+        return True
+
+    def _again(self) -> float:
+        """The loss of this step's batch where the parameters are now, with gradients; infinite where it is not so."""
+        tape = self._gradients(self.step)
+        return math.inf if tape is None else tape.loss
 
     def _refuse_blind(self) -> None:
         """Before the first step: a parameter whose gradient is exactly zero in every view is a mistake."""
@@ -301,7 +324,7 @@ class Loop:
         if not losses:
             return
         mean = float(np.mean(losses))
-        if mean < self.best and not self.plan.anneal:
+        if mean < self.best and not self.plan.anneal and self.step >= max(self.plan.sharpen, default=0) + self.window:
             self.best = mean
             self.best_values = {path: parameter.numpy() for path, parameter in self.plan.params.items()}
         if self.plan.patience and self._calm.update(mean):

@@ -16,6 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from tidr.kernels import image as kernels
+from tidr.kernels import image_variation as variation
 from tidr.kernels import ssim as ssim_kernels
 from tidr.kernels.reduce import split
 
@@ -23,9 +24,11 @@ from .. import runtime
 from ..array import Array
 from ..buffer import Buffer
 from ..errors import SceneError
-from .point_losses import chamfer, chamfer_normals, directed
-from .regularizers import edge_length, laplacian, normal_consistency
+from .features import Features, RandomFeatures
+from .point_losses import chamfer, chamfer_normals, directed, point_to_mesh
+from .regularizers import edge_length, flatten, laplacian, normal_consistency
 from .tape import Loss, Operation, run, unrecorded
+from .totals import Total
 
 __all__ = [
     "chamfer",
@@ -33,16 +36,20 @@ __all__ = [
     "charbonnier",
     "directed",
     "edge_length",
+    "flatten",
     "iou",
     "l1",
     "laplacian",
     "mse",
     "multi_scale",
     "normal_consistency",
+    "perceptual",
+    "point_to_mesh",
     "psnr",
     "relative_l2",
     "silhouette",
     "ssim",
+    "total_variation",
 ]
 
 
@@ -130,6 +137,70 @@ def ssim(image, target, mask=None) -> Loss:
     return Loss(loss, "dssim")
 
 
+def total_variation(image, softness: float = 1e-6) -> Loss:
+    """Mean over pixels and channels of sqrt(dx^2 + dy^2 + softness), the steps to the next pixel along row and column.
+
+    Rudin, Osher and Fatemi 1992, "Nonlinear total variation based noise removal algorithms". A step beyond the border
+    counts 0. softness > 0 rounds the bottom off.
+    """
+    image = _channel(image, "rgb")
+    views, height, width, channels = _picture_shape(image, "total_variation")
+    if not 0 < softness < math.inf:
+        raise SceneError("total_variation", f"softness is {softness}", "give a number above 0")
+    extent = (views, height, width, channels, float(softness))
+    total, sums = Total(image.rows, 1.0 / (image.rows * channels)), Buffer((image.rows,))
+
+    def forward() -> None:
+        variation.total_variation(*extent, image.value, sums.ndarray)
+        total.of(sums)
+
+    def backward() -> None:
+        variation.total_variation_adjoint(*extent, image.value, total.loss.grad, image.grad)
+
+    run(Operation(forward, backward, [image], [total.loss], "total_variation"))
+    return Loss(total.loss, "total_variation")
+
+
+def perceptual(image, target, features: Features | None = None, mask=None) -> Loss:
+    """Mean squared difference of features of image and target, each layer's mean counting 1 / layers.
+
+    Johnson, Alahi and Fei-Fei 2016, "Perceptual Losses for Real-Time Style Transfer and Super-Resolution", with any
+    features: `features(pictures)` gets a numpy array [B, H, W, C] and gives a list of arrays, and a function that turns
+    their cotangents (a list of arrays of the same shapes) into that of the pictures [B, H, W, C], its vector-Jacobian
+    product. They run on the host. None: `RandomFeatures()`, fixed random convolutions that need no weights.
+
+    Raises:
+        SceneError: a mask, which features of neighbourhoods cannot heed, or arrays of other shapes.
+    """
+    if mask is not None:
+        raise SceneError("perceptual", "takes no mask", "mask both pictures, or leave it out")
+    image = _channel(image, "rgb")
+    shape = _picture_shape(image, "perceptual")
+    target = _constant("perceptual", image, target, "rgb", image.shape)
+    chosen, loss = features or RandomFeatures(), Array(())
+    wanted, _ = chosen(target.numpy().astype(np.float64).reshape(shape))
+    kept: list = []
+
+    def forward() -> None:
+        found, back = chosen(image.numpy().astype(np.float64).reshape(shape))
+        if [np.shape(one) for one in found] != [np.shape(one) for one in wanted] or not found:
+            raise SceneError("perceptual", "features of image and target differ in shape", "look at the function")
+        gaps = [np.asarray(one) - np.asarray(other) for one, other in zip(found, wanted, strict=True)]
+        kept[:] = [back, [2.0 / (gap.size * len(gaps)) * gap for gap in gaps]]
+        loss.set(sum(float((gap**2).mean()) for gap in gaps) / len(gaps))
+
+    def backward() -> None:
+        back, slopes = kept
+        seed = float(loss.grad_numpy())
+        gradient = np.asarray(back([seed * slope for slope in slopes]))
+        if gradient.size != math.prod(image.shape):
+            raise SceneError("perceptual", f"the features' product has shape {gradient.shape}, expected {shape}")
+        image.set_grad(image.grad_numpy() + gradient.reshape(image.shape))
+
+    run(Operation(forward, backward, [image], [loss], "perceptual"))
+    return Loss(loss, "perceptual")
+
+
 def multi_scale(image, target, loss: Callable[..., Loss] = mse, levels: int = 4, mask=None) -> Loss:
     """Mean of a loss over `levels` levels of a 2x2 box pyramid, the full image first.
 
@@ -149,10 +220,10 @@ def multi_scale(image, target, loss: Callable[..., Loss] = mse, levels: int = 4,
     terms = []
     for level in range(levels):
         if level:
-            image = _halved(image)
+            image = halved(image)
             with unrecorded():
-                target = _halved(target, recorded=False)
-                cover = None if cover is None else _halved(cover, recorded=False)
+                target = halved(target, recorded=False)
+                cover = None if cover is None else halved(cover, recorded=False)
         terms.append(loss(image, target, mask=cover))
     return replace(_mean([term.array for term in terms]), name=f"multi_scale_{terms[0].name}")
 
@@ -203,7 +274,8 @@ def _pixelwise(name: str, kind: int, image, target, mask) -> Loss:
     return Loss(loss, name)
 
 
-def _halved(fine: Array, recorded: bool = True) -> Array:
+def halved(fine: Array, recorded: bool = True) -> Array:
+    """[.., (H + 1) / 2, (W + 1) / 2, C] means of 2 x 2 pixels; without a gradient unless `recorded`."""
     views, height, width, channels = _picture_shape(fine, "multi_scale")
     coarse = Array((*fine.shape[:-3], (height + 1) // 2, (width + 1) // 2, channels), needs_grad=recorded)
     extent = (views, height, width, channels)

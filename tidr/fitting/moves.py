@@ -11,11 +11,16 @@ from ..errors import SceneError
 from ..parameter import Parameter, Parameters
 from . import schedules
 from .large_steps import LargeSteps
+from .least_squares import Dogleg, LevenbergMarquardt
 from .loop import Scheduled
 from .optimizers import SGD, Adam, Optimizer, UniformAdam, VectorAdam
-from .settings import ParameterSettings
+from .searches import LBFGS
+from .settings import SEARCHES, ParameterSettings
 
-KINDS = {"adam": Adam, "sgd": SGD, "uniform_adam": UniformAdam, "vector_adam": VectorAdam}
+KINDS: dict[str, Callable[..., Optimizer]] = {
+    "adam": Adam, "sgd": SGD, "uniform_adam": UniformAdam, "vector_adam": VectorAdam, "lbfgs": LBFGS,
+    "levenberg_marquardt": LevenbergMarquardt, "dogleg": Dogleg,
+}  # fmt: skip
 WARMUP_SHARE = 0.05
 
 
@@ -25,7 +30,8 @@ def optimizers_of(
     moved: Mapping[Node, float],
     units: Mapping[int, float],
 ) -> list[Scheduled]:
-    """One optimizer per pattern and, for vertices and for parameters with a unit of lr (by id), one for each.
+    """One optimizer per pattern and, for vertices and for parameters with a unit of lr (by id), one for each; of each
+    kind that searches one for all.
 
     Args:
         settings: {pattern of paths: how}, the first match counts. moved: the nodes whose vertices are fitted, with the
@@ -36,12 +42,20 @@ def optimizers_of(
     """
     owners = {id(node.vertices): node for node in moved}
     left = dict(params)
-    made = []
+    made: list[Scheduled] = []
+    searched: dict[str, tuple[ParameterSettings, list[Parameter]]] = {}
     for pattern, how in settings.items():
         chosen = [path for path in params.select(pattern) if path in left]
         parameters = [left.pop(path) for path in chosen]
         for parameter in parameters:
             _constrain(f"fit.parameters.{pattern}", how, parameter)
+        if how.optimizer in SEARCHES:
+            first, together = searched.setdefault(how.optimizer, (how, []))
+            if how.lr != first.lr:
+                what = f"is {how.lr} here and {first.lr} elsewhere, {how.optimizer} moves all of them together"
+                raise SceneError(f"fit.parameters.{pattern}.lr", what, "give the same everywhere")
+            together += parameters
+            continue
         vertices = [parameter for parameter in parameters if id(parameter) in owners]
         scaled = [parameter for parameter in parameters if id(parameter) in units]
         others = [parameter for parameter in parameters if id(parameter) not in (owners.keys() | units.keys())]
@@ -56,7 +70,7 @@ def optimizers_of(
             made.append(Scheduled(_optimizer(how, [parameter], None), lr, _schedule(how)))
         if others:
             made.append(Scheduled(_optimizer(how, others, None), how.lr, _schedule(how)))
-    return made
+    return made + [Scheduled(KINDS[name](found, lr=how.lr), how.lr) for name, (how, found) in searched.items()]
 
 
 def _constrain(where: str, how: ParameterSettings, parameter: Parameter) -> None:

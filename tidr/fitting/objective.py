@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from tidr.scene.gaussians import Gaussians
 from tidr.scene.graph import Geometry, Node, Scene
@@ -26,12 +29,14 @@ from . import (
 )
 from .depth_losses import both_known
 from .own_losses import OWN
+from .searches import Residual
 from .settings import (
     CLOUD_LOSSES,
     DEPTH_LOSSES,
     GRID_LOSSES,
     IMAGE_LOSSES,
     MESH_LOSSES,
+    PICTURE_LOSSES,
     POINT_LOSSES,
     RAY_LOSSES,
     VOLUME_LOSSES,
@@ -42,7 +47,13 @@ from .views import Batch
 
 Function = Callable[..., Loss]
 Grids = Mapping[str, tuple[Parameter, Geometry]]
-UNITS = {"laplacian": 1, "edge_length": 2, "normal_consistency": 0}  # power of length that an energy is measured in
+UNITS = {
+    "laplacian": 1,
+    "edge_length": 2,
+    "normal_consistency": 0,
+    "flatten": 0,
+}  # power of length that an energy is measured in
+SQUARES = {"mse": "rgb", "alpha_mse": "alpha"}  # losses that are sums of squares, and of which channel
 COARSEST = 11  # pixels: levels of a pyramid end before its side is smaller
 
 
@@ -63,7 +74,8 @@ class Term:
         """Whether it compares pixels with neighbours, or depths; of the user's own losses it is assumed that not,
         unless they were registered so."""
         own = OWN.get(self.name)
-        return self.name.startswith(("multi_scale_", "depth_")) or self.name == "dssim" or bool(own and own.neighbors)
+        whole = self.name.startswith(("multi_scale_", "depth_")) or self.name in ("dssim", *PICTURE_LOSSES)
+        return whole or bool(own and own.neighbors)
 
     @property
     def needs_rgb(self) -> bool:
@@ -116,6 +128,22 @@ class Objective:
             for thing, divisor in term.things:
                 tape.add(replace(term.function(thing), name=term.name), term.weight / divisor)
 
+    def residuals(self, image, batch: Batch) -> list[Residual]:
+        """The residuals of a batch, whose squares add up to the weighted sum of all terms.
+
+        Raises:
+            SceneError: a term that is no sum of squares.
+        """
+        found = []
+        for term in self.terms:
+            if term.name not in SQUARES or term.things:
+                mend = f"take {' or '.join(SQUARES)}, or another optimizer"
+                raise SceneError(f"losses.{term.name}", "is no sum of squares, which least squares want", mend)
+            array, target = (getattr(thing, SQUARES[term.name]) for thing in (image, batch))
+            scale = math.sqrt(term.weight / (array.rows * array.channels))
+            found.append(Residual(array, target.numpy().astype(np.float64), scale))
+        return found
+
 
 def _pair(item) -> tuple:
     return item if isinstance(item, tuple) else (item, 1.0)
@@ -156,6 +184,8 @@ def _term(loss: str | Function, weight: float, meshes: tuple[tuple[Node, float],
     if loss in VOLUME_LOSSES:
         of_rays = getattr(volume_losses, loss)
         return Term(loss, weight, lambda image, batch: of_rays(image))
+    if loss in PICTURE_LOSSES:
+        return Term(loss, weight, _picture_loss(loss))
     if loss in MESH_LOSSES:
         if not meshes:
             raise SceneError(f"losses.{loss}", "no mesh is fitted", "fit the vertices of one, or leave this loss out")
@@ -199,6 +229,12 @@ def _depth_loss(name: str) -> Function:
         return function(image.depth, batch.depth, mask=both_known(image.depth, batch.depth))
 
     return compare
+
+
+def _picture_loss(name: str) -> Function:
+    if name == "perceptual":
+        return lambda image, batch: losses.perceptual(image, batch.rgb)
+    return lambda image, batch: losses.total_variation(image)
 
 
 def _image_loss(name: str) -> Function:

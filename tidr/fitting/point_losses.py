@@ -1,4 +1,4 @@
-"""Losses between two clouds of points, by nearest neighbours; and two measures.
+"""Losses between two clouds of points, or points and a mesh, by nearest neighbours; and two measures.
 
 Points are an `Array` or `Parameter` [N, 3] (`cloud.positions`), or a numpy array, which has no gradient. Squared
 distances are means over points, as in PyTorch3D and Kaolin.
@@ -9,17 +9,22 @@ What these do not differentiate: which point is nearest. Where two are equally n
 from __future__ import annotations
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from tidr.kernels.points import chamfer as kernels
+from tidr.kernels.points import mesh_distance as surface
+from tidr.renderers.bvh import Bvh
 from tidr.scene.neighbors import PointTree, nearest
 from tidr.scene.points import point_rows
-from tidr.scene.topology import rows_of
+from tidr.scene.topology import Topology, rows_of
 
+from .. import runtime
 from ..array import Array
 from ..buffer import Buffer
 from ..errors import SceneError
+from .regularizers import _mesh
 from .tape import Loss, Operation, needs, run, unrecorded
 from .totals import Total
 
@@ -77,6 +82,57 @@ def chamfer_normals(points_a, normals_a, points_b, normals_b) -> Loss:
     of_a, of_b = _points("normals_a", normals_a, a.rows), _points("normals_b", normals_b, b.rows)
     sides = [_side(a, b, of_a, of_b), _side(b, a, of_b, of_a)]
     return _loss("chamfer_normals", sides, kernels.angles, kernels.angles_adjoint, kernels.angles_adjoint_partners)
+
+
+def point_to_mesh(points, mesh) -> Loss:
+    """Mean over points of the squared distance to the nearest place on a mesh's triangles. Differentiable by both.
+
+    mesh: a `Mesh`, or a `Node` that holds one; points [N, 3] are in the mesh's object space. The nearest places are
+    found by a hierarchy of the triangles, refitted at each call. For distances the other way take `directed` from
+    points sampled on the mesh.
+
+    Raises:
+        SceneError: wrong shape, no point, no triangle, not finite.
+    """
+    given = _points("points", points)
+    vertices, topology = _mesh(mesh, "point_to_mesh")
+    if not topology.face_count:
+        raise SceneError("point_to_mesh", "the mesh has no triangle", "give one that has")
+    count, total = given.rows, Total(given.rows)
+    corners, weights, terms = Buffer((count * 3,), "int"), Buffer((count, 3)), Buffer((count,))
+    with unrecorded():
+        tree, (faces,) = _tree(topology), topology.device("faces")
+        tree.update(vertices.value)
+        places = (count, given.value, vertices.value)
+        surface.search(*places, faces, tree.nodes, tree.leaves, corners.ndarray, weights.ndarray)
+
+    def forward() -> None:
+        surface.squares(*places, corners.ndarray, weights.ndarray, terms.ndarray)
+        total.of(terms)
+
+    def backward() -> None:
+        before, after = (given.value, vertices.value, corners.ndarray, weights.ndarray), (1.0 / count, total.loss.grad)
+        if given.grad is not None and needs(given):
+            surface.squares_adjoint(count, *before, *after, given.grad)
+        if needs(vertices):
+            start, listed = (Buffer.of(rows) for rows in rows_of(corners.ndarray.to_numpy(), vertices.rows))
+            lists = (start.ndarray, listed.ndarray)
+            surface.squares_adjoint_vertices(vertices.rows, *before, *lists, *after, vertices.grad)
+
+    inputs = [array for array in (given, vertices) if array.grad is not None]
+    run(Operation(forward, backward, inputs, [total.loss], "point_to_mesh"))
+    return Loss(total.loss, "point_to_mesh")
+
+
+_trees: WeakKeyDictionary[Topology, tuple[int, Bvh]] = WeakKeyDictionary()
+
+
+def _tree(topology: Topology) -> Bvh:
+    """The hierarchy of a mesh, made once for each start of Taichi."""
+    generation, found = runtime.generation(), _trees.get(topology)
+    if found is None or found[0] != generation:
+        found = _trees[topology] = (generation, Bvh(topology.faces))
+    return found[1]
 
 
 def hausdorff(points_a, points_b) -> float:

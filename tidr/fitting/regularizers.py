@@ -7,6 +7,7 @@ in object space. The integer tables are made and uploaded once per topology.
 from __future__ import annotations
 
 from tidr.kernels import mesh_energy as kernels
+from tidr.kernels import mesh_flatten as flatten_kernels
 from tidr.kernels.reduce import split
 
 from .. import runtime
@@ -14,6 +15,7 @@ from ..array import Array
 from ..buffer import Buffer
 from ..errors import SceneError
 from .tape import Loss, Operation, run, unrecorded
+from .totals import Total
 
 KINDS = {
     "uniform": kernels.UNIFORM,
@@ -104,6 +106,33 @@ def normal_consistency(mesh) -> Loss:
 
     run(Operation(forward, backward, [vertices], [loss], "normal_consistency"))
     return Loss(loss, "normal_consistency")
+
+
+def flatten(mesh) -> Loss:
+    """Sum over pairs of faces that share an edge of (1 - cos(angle between their normals))^2: 0 flat, 4 folded back.
+
+    The flattening energy of Liu, Li, Chen and Li 2019, "Soft Rasterizer", where the cosine is that of the dihedral
+    angle, -1 where flat. Unlike `normal_consistency` it is a sum and hardly minds small bends. Pairs of a face without
+    area count 1 and pull at nothing.
+    """
+    vertices, topology = _mesh(mesh, "flatten")
+    count, face_count, total = vertices.rows, topology.face_count, Total(len(topology.face_pairs), 1.0)
+    normals, slopes, terms = Buffer((face_count, 4)), Buffer((face_count, 3)), Buffer((total.rows,))
+    with unrecorded():
+        (faces,), (pairs,) = topology.device("faces"), topology.device("face_pairs")
+        tables = (*topology.device("face_face_pairs"), *topology.device("vertex_faces"))
+
+    def forward() -> None:
+        flatten_kernels.face_normals(face_count, faces, vertices.value, normals.ndarray)
+        flatten_kernels.flatten(total.rows, pairs, normals.ndarray, terms.ndarray)
+        total.of(terms)
+
+    def backward() -> None:
+        before = (face_count, count, faces, vertices.value, normals.ndarray, pairs, *tables)
+        flatten_kernels.flatten_adjoint(*before, slopes.ndarray, total.loss.grad, vertices.grad)
+
+    run(Operation(forward, backward, [vertices], [total.loss], "flatten"))
+    return Loss(total.loss, "flatten")
 
 
 def _mesh(mesh, name: str):

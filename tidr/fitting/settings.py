@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -10,20 +11,28 @@ from ..errors import SceneError
 from ..parameter import nearest
 from .own_losses import OWN
 
-OPTIMIZERS = ("adam", "sgd", "uniform_adam", "vector_adam", "large_steps")
+OPTIMIZERS = ("adam", "sgd", "uniform_adam", "vector_adam", "large_steps", "lbfgs", "levenberg_marquardt", "dogleg")
+SEARCHES = OPTIMIZERS[-3:]  # they move all parameters that name them together
 SCHEDULES = ("constant", "exponential", "cosine", "warmup")
 STARTS = ("sphere", "box", "even")
 BACKGROUNDS = ("film", "random")
 DENSITIES = ("adaptive", "mcmc")
 LARGEST_RADIANCE, LARGEST_SIDE = 1e6, 65536
 PIXEL_LOSSES = ("mse", "l1", "charbonnier", "relative_l2")
-MESH_LOSSES = ("laplacian", "edge_length", "normal_consistency")
+MESH_LOSSES = ("laplacian", "edge_length", "normal_consistency", "flatten")
 IMAGE_LOSSES = (
     *PIXEL_LOSSES, "dssim", "silhouette", *(f"alpha_{name}" for name in PIXEL_LOSSES),
     *(f"coarse_{name}" for name in PIXEL_LOSSES),
 )  # fmt: skip
 DEPTH_LOSSES = tuple(f"depth_{name}" for name in PIXEL_LOSSES)  # where both the target and the scene have a depth
-LOSSES = (*IMAGE_LOSSES, *(f"multi_scale_{name}" for name in IMAGE_LOSSES), *DEPTH_LOSSES, *MESH_LOSSES)
+PICTURE_LOSSES = ("perceptual", "image_variation")  # of whole pictures; the latter of what is drawn alone
+LOSSES = (
+    *IMAGE_LOSSES,
+    *PICTURE_LOSSES,
+    *(f"multi_scale_{name}" for name in IMAGE_LOSSES),
+    *DEPTH_LOSSES,
+    *MESH_LOSSES,
+)
 CLOUD_LOSSES = ("gaussian_opacity", "gaussian_scale")
 POINT_LOSSES = ("projection", "repulsion")  # of fitted point clouds with normals
 RAY_LOSSES = ("ray_mask", "free_space")  # of an implicit surface's rays and the mask
@@ -40,7 +49,10 @@ class ParameterSettings:
     """How the parameters under one pattern are fitted.
 
     lr: step length, at the start of the schedule; for the vertices of a mesh that the fit starts anew, in radii of it.
-    optimizer: one of OPTIMIZERS; "large_steps" wants a mesh's vertices.
+    optimizer: one of OPTIMIZERS; "large_steps" wants a mesh's vertices. SEARCHES look at several places in a step, move
+        all parameters that name them as one vector and keep to one lr, which scales what they try first: 1 is their own
+        step. "levenberg_marquardt" and "dogleg" are for few parameters and losses mse and alpha_mse; give all views to
+        every step.
     clamp: (low, high) that every entry is kept to.
     channels: numbers of the entries of each row that move, as (1,) for the y of vertices; None: all.
     start: what the fit begins from in place of the scene's value: one number for all entries, one for each channel, or
@@ -137,6 +149,8 @@ class FitSettings:
     light is what stands behind with "film", as long as no picture has alpha; otherwise the colour takes its place.
     densify: {node with Gaussians: how they come and go}; the lr of its means is then in extents.
     grow: {node: steps at which the resolution of its grid doubles}; it begins so many times halved.
+    sharpen: steps at which the resolution of the pictures doubles, drawn and wanted alike; it begins so many times
+        halved, which finds from afar what fine pictures only show close by. Their sides must be whole numbers then.
     resolution: (width, height) that all pictures are resized to by area; as they are when None.
     save_every: steps between checkpoints; save_seconds: also after so many seconds.
     patience: stop early when the smoothed loss has not improved by `tolerance` (relative) for so many steps (0: never).
@@ -157,6 +171,7 @@ class FitSettings:
     rays_per_step: int = 0
     background: str | tuple[float, float, float] = "film"
     resolution: tuple[int, int] | None = None
+    sharpen: tuple[int, ...] = ()
     grow: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     densify: Mapping[str, DensifySettings | str] = field(default_factory=dict)
     seed: int = 0
@@ -213,6 +228,11 @@ def names(kind: type) -> list[str]:
 
 
 def _check_pictures(settings: FitSettings) -> None:
+    if any(low >= high for low, high in itertools.pairwise((0, *settings.sharpen))):
+        raise SceneError("fit.sharpen", f"is {list(settings.sharpen)}", "give steps above 0 that rise")
+    if settings.sharpen and (settings.rays_per_step or settings.depths):
+        what = "rays_per_step" if settings.rays_per_step else "depths"
+        raise SceneError("fit.sharpen", f"stands beside fit.{what}", "leave one of them out")
     for name in settings.depths:
         if name not in settings.targets:
             raise SceneError(f"fit.depths.{name}", "has no picture in fit.targets", nearest(name, settings.targets))

@@ -69,10 +69,7 @@ def place(cameras: Sequence[Camera], masks: Sequence[np.ndarray]) -> tuple[np.nd
     Raises:
         SceneError: fewer than two views show anything, or all look along one line.
     """
-    seen = [(camera, mask) for camera, mask in zip(cameras, masks, strict=True) if mask.sum() >= 1]
-    centre = nearest_point([pixel_ray(camera, centroid(mask), mask.shape) for camera, mask in seen])
-    if centre is None:
-        raise SceneError("fit.start", "the masks do not tell where the thing is", "give start a centre and a radius")
+    seen, centre = masks_centre(cameras, masks)
     full, reach = zip(*(mask_extent(camera, mask, centre) for camera, mask in seen), strict=True)
     radius = float(np.sqrt(np.mean(full) * np.max(reach)))
     if not (min(full) > 0 and np.isfinite(radius)):
@@ -86,8 +83,26 @@ def mask_extent(camera: Camera, mask: np.ndarray, centre: np.ndarray) -> tuple[f
     column, row, w, depth = camera.projection(width, height)[0] @ np.append(centre, 1.0)
     pixels = float(camera.focal.numpy().mean()) * width / camera.width / (depth if camera.kind == "perspective" else 1)
     rows, columns = np.nonzero(mask > 0.5)
-    distances = np.hypot(columns + 0.5 - column / w, rows + 0.5 - row / w)
+    places = np.stack([columns, rows], -1) + 0.5
+    if camera.distortion is not None:
+        places, _ = camera.undistorted(places, width, height)
+    distances = np.linalg.norm(places - (column / w, row / w), axis=-1)
     return float(np.sqrt(mask.sum() / np.pi) / pixels), float(distances.max(initial=0.0) / pixels)
+
+
+def masks_centre(
+    cameras: Sequence[Camera], masks: Sequence[np.ndarray]
+) -> tuple[list[tuple[Camera, np.ndarray]], np.ndarray]:
+    """The views that show anything, and the point [3] (world) nearest to the rays through their masks' centroids.
+
+    Raises:
+        SceneError: fewer than two such views, or all look along one line.
+    """
+    seen = [(camera, mask) for camera, mask in zip(cameras, masks, strict=True) if mask.sum() >= 1]
+    centre = nearest_point([pixel_ray(camera, centroid(mask), mask.shape) for camera, mask in seen])
+    if centre is None:
+        raise SceneError("fit.start", "the masks do not tell where the thing is", "give start a centre and a radius")
+    return seen, centre
 
 
 def nearest_point(rays: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray | None:

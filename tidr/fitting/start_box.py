@@ -16,7 +16,7 @@ from tidr.scene.points import PointCloud
 from ..errors import SceneError
 from ..parameter import nearest
 from .settings import StartSettings
-from .start import centroid, mask_extent, nearest_point, pixel_ray
+from .start import mask_extent, masks_centre, nearest_point
 
 CELLS = 48  # a side of the lattice that the masks carve
 SHARE = 0.5  # of the distance to the nearest camera: half the box where there are no masks
@@ -93,10 +93,7 @@ def hull_box(cameras: Sequence[Camera], masks: Sequence[np.ndarray]) -> tuple[np
     Raises:
         SceneError: fewer than two views show anything, or all look along one line.
     """
-    seen = [(camera, mask) for camera, mask in zip(cameras, masks, strict=True) if mask.sum() >= 1]
-    centre = nearest_point([pixel_ray(camera, centroid(mask), mask.shape) for camera, mask in seen])
-    if centre is None:
-        raise SceneError("fit.start", "the masks do not tell where the thing is", "give start a centre and a radius")
+    seen, centre = masks_centre(cameras, masks)
     reach = max(mask_extent(camera, mask, centre)[1] for camera, mask in seen) * 1.1
     cell = 2 * reach / CELLS
     axis = (np.arange(CELLS) + 0.5) * cell - reach
@@ -129,6 +126,11 @@ def _kept(camera: Camera, mask: np.ndarray, points: np.ndarray, cell: float) -> 
     w = projected[:, 2]
     ahead = w > 1e-9
     column, row = (projected[:, k] / np.where(ahead, w, 1.0) for k in (0, 1))
+    if camera.distortion is not None:
+        straight = np.stack([column, row], -1)
+        column, row = camera.distorted(straight, width, height).T
+        back, shown = camera.undistorted(np.stack([column, row], -1), width, height)
+        ahead = ahead & shown & (np.abs(back - straight).max(-1) < 1e-3)  # else the map has folded before it
     inside = ahead & (column >= 0) & (column < width) & (row >= 0) & (row < height)
     pixels = float(camera.focal.host().mean()) * width / camera.width * cell / np.where(ahead, w, 1.0)
     full = np.cumsum(np.cumsum(np.pad(mask > 0.5, ((1, 0), (1, 0))), 0), 1)

@@ -21,8 +21,10 @@ from ..array import Array
 from ..errors import GradientError, SceneError, TidrError
 from ..parameter import Parameter
 from .depth_losses import both_known
+from .losses import halved
 from .own_losses import OWN
-from .tape import Operation, Tape, run
+from .searches import Residual
+from .tape import Operation, Tape, run, unrecorded
 from .views import Batch, behind, random_background, schedule
 
 if TYPE_CHECKING:
@@ -104,7 +106,12 @@ def batch_of(plan: Plan, step: int, share: Share = WHOLE) -> Batch:
         return plan.views.pixels(plan.seed, step, count, background, first)
     chosen = schedule(len(plan.views), plan.views_per_step, plan.seed, step)
     first, count = share.of(len(chosen))
-    return plan.views.batch(chosen[first : first + count], background)
+    batch = plan.views.batch(chosen[first : first + count], background)
+    for _ in range(sum(step < at for at in plan.sharpen)):
+        with unrecorded():
+            rgb, alpha = halved(batch.rgb, recorded=False), halved(batch.alpha, recorded=False)
+        batch = replace(batch, rgb=rgb, alpha=alpha, sizes=[(height // 2, width // 2) for height, width in batch.sizes])
+    return batch
 
 
 def drawn(plan: Plan, batch: Batch, step: int, at: int, share: Share = WHOLE) -> Image:
@@ -131,6 +138,19 @@ def gradients_of(plan: Plan, step: int, at: int) -> Tape:
     with behind(plan.scene, batch.background, plan.views.hides_environment), tape:
         plan.objective.add_to(tape, drawn(plan, batch, step, at), batch)
     return tape
+
+
+def residuals_of(plan: Plan, step: int) -> list[Residual]:
+    """What a step's loss is the sum of squares of.
+
+    Raises:
+        SceneError: a loss that is no such sum, or a fit in several processes.
+    """
+    if plan.crew is not None:
+        raise SceneError("fit", "least squares in several processes", "fit in one, or take another optimizer")
+    batch = batch_of(plan, step)
+    with behind(plan.scene, batch.background, plan.views.hides_environment):
+        return plan.objective.residuals(drawn(plan, batch, step, step), batch)
 
 
 def part_of(plan: Plan, step: int, at: int, share: Share) -> Part:
@@ -236,8 +256,9 @@ def refuse_shares(plan: Plan) -> None:
         what = f"is {type(renderer).__name__}, whose random numbers belong to all views of a step at once"
         raise SceneError("fit.renderer", what, mend)
     for term in plan.objective.terms:
-        if term.name in OWN:
-            raise SceneError(f"fit.losses.{term.name}", "is your own, and may be no mean over views or pixels", mend)
+        if term.name in OWN and not OWN[term.name].mean:
+            what = "is your own, and may be no mean over views or pixels"
+            raise SceneError(f"fit.losses.{term.name}", what, f"register it with mean=True, or {mend}")
         if term.name == "free_space":
             raise SceneError("fit.losses.free_space", "looks at random places that belong to all rays at once", mend)
         if plan.rays_per_step and term.name == "silhouette":

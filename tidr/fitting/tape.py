@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from .. import runtime
 from ..array import Array
 from ..errors import GradientError
@@ -194,6 +196,49 @@ class Tape:
             totals[id(array)] = (array, totals.get(id(array), (array, 0.0))[1] + weight)
         for array, weight in totals.values():
             array.grad.fill(weight)
+
+
+class Passes:
+    """Work that is recorded once and gone back over any number of times, each with other seeds: rows of a Jacobian.
+
+    Args:
+        work: what gives the arrays that are looked at, by tidr's operations. Taichi kernels that `work` launches itself
+            are not gone back over.
+        parameters: by path; only theirs are computed.
+
+    Raises:
+        GradientError: a tape is open.
+    """
+
+    def __init__(self, work: Callable[[], Sequence[Array]], parameters: Mapping[str, Parameter]) -> None:
+        global _active
+        if _active is not None:
+            raise GradientError("Passes", "a tape is already open", "leave `with tidr.Tape()` first")
+        self._tape = Tape(parameters)
+        _active = self._tape
+        try:
+            self.outputs = list(work())
+        finally:
+            _active = None
+        self._tape._added = [_Term(Loss(array), 1.0) for array in self.outputs]
+        operations = self._tape.operations
+        self._touched = {id(a): a for op in operations for a in (*op.inputs, *op.outputs)}
+        self._touched |= {id(a): a for a in (*self.outputs, *parameters.values())}
+
+    def back(self, seeds: Sequence[np.ndarray]) -> None:
+        """Fill the parameters' gradients with those of sum(seed * output) over all outputs, seeds of their shapes."""
+        global _backward
+        for array in self._touched.values():
+            array.zero_grad()
+        for array, seed in zip(self.outputs, seeds, strict=True):
+            array.set_grad(seed)
+        _backward = self._tape
+        try:
+            with unrecorded():
+                for operation in reversed(self._tape.operations):
+                    operation.backward()
+        finally:
+            _backward = None
 
 
 _doors: dict[int, Callable[[Operation], None]] = {}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tidr.scene.graph import Scene
-from tidr.scene.transform import rotation_from_quaternion
+from tidr.scene.transform import rotation_of
 
 from ..errors import SceneError
 
@@ -15,7 +15,7 @@ from ..errors import SceneError
 def how_far(scene: Scene, truth: Mapping[str, Sequence[float]]) -> dict[str, dict]:
     """{path: {"error": number, "unit": name}} for every parameter named.
 
-    Rotations (quaternions) and directions are the angle between the two in degrees; everything else is the Euclidean
+    Rotations and directions are the angle between the two in degrees; everything else is the Euclidean
     distance, in the parameter's own unit, "".
 
     Raises:
@@ -28,7 +28,7 @@ def how_far(scene: Scene, truth: Mapping[str, Sequence[float]]) -> dict[str, dic
         if value.shape != right.shape or not np.isfinite(right).all():
             what = f"has {right.size} numbers, the parameter {value.size}"
             raise SceneError(f"fit.truth.{path}", what, "give a list of as many finite numbers")
-        if path.endswith(".rotation") and value.size == 4:
+        if path.endswith(".rotation") and value.size in (4, 6):
             found[path] = {"error": _degrees(value, right), "unit": "degrees"}
         elif parameter.constraint.unit and value.size == 3:
             angle = np.arctan2(np.linalg.norm(np.cross(value, right)), value @ right)
@@ -39,7 +39,7 @@ def how_far(scene: Scene, truth: Mapping[str, Sequence[float]]) -> dict[str, dic
 
 
 def _degrees(one: np.ndarray, other: np.ndarray) -> float:
-    between = rotation_from_quaternion(one) @ rotation_from_quaternion(other).T
+    between = rotation_of(one) @ rotation_of(other).T
     # The skew part tells small angles, of which the trace knows nothing in rounded numbers.
     sine = np.linalg.norm([between[2, 1] - between[1, 2], between[0, 2] - between[2, 0], between[1, 0] - between[0, 1]])
     return float(np.degrees(np.arctan2(sine / 2, (np.trace(between) - 1) / 2)))

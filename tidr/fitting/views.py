@@ -213,16 +213,20 @@ def random_background(seed: int, step: int) -> Colour:
 
 @contextmanager
 def behind(scene: Scene, background: Colour, hide_environment: bool = False) -> Iterator[None]:
-    """Inside the block the scene is drawn over this colour, or over its environment unless that is hidden."""
-    kept, lights = scene.film.background, scene.lights
+    """Inside the block the scene is drawn over this colour, or over its environment unless that is hidden.
+
+    Local shading is lit by an environment that is hidden all the same; light transport is not.
+    """
+    kept, lights, unseen = scene.film.background, scene.lights, scene.unseen
     if background != tuple(kept or (0.0, 0.0, 0.0)):
         scene.film.background = background
     if hide_environment:
+        scene.unseen = scene.environment
         scene.lights = {name: light for name, light in lights.items() if light is not scene.environment}
     try:
         yield
     finally:
-        scene.film.background, scene.lights = kept, lights
+        scene.film.background, scene.lights, scene.unseen = kept, lights, unseen
 
 
 def load_views(

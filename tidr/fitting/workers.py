@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tidr.files.plugins import load_same, loaded_plugins
 from tidr.files.scene_file import load_scene
 
 from .. import runtime
@@ -42,7 +43,8 @@ INSTALL = "pip install 'tidr[distributed]'"
 class Job:
     """One fit, as a worker must know it.
 
-    scene, overrides: see `load_scene`. digest: see `digest_of`. arch: of the running backend, or "auto".
+    scene, overrides: see `load_scene`. digest: see `digest_of`. arch: of the running backend, or "auto". plugins: see
+    `loaded_plugins`.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Job:
     digest: str
     arch: str
     precision: int
+    plugins: dict[str, str]
 
 
 class Workers:
@@ -107,7 +110,8 @@ class Workers:
             refuse_shares(plan)
             running, arch = runtime.current(), "auto" if self.scheduler else runtime.current().arch
             name = uuid.uuid4().hex
-            self._job = Job(name, self.scene, self.overrides, digest_of(plan), arch, running.precision)
+            own = (digest_of(plan), arch, running.precision, loaded_plugins())
+            self._job = Job(name, self.scene, self.overrides, *own)
             self._shares = split_count(plan, self.count or 1)
         values = {path: parameter.numpy() for path, parameter in moving(plan).items()}
         for left in reversed(range(TRIES)):
@@ -183,6 +187,7 @@ def _work(job: Job, step: int, at: int, share: Share, values: dict[str, np.ndarr
     plan = _known.get(job.name)
     if plan is None:
         _known.clear()
+        load_same(job.plugins)
         runtime.init(job.arch, job.precision, threads=threads)
         plan, _ = planned(load_scene(job.scene, job.overrides))
         if digest_of(plan) != job.digest:

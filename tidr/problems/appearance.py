@@ -1,13 +1,14 @@
-"""Material and light: T9 a texture from four views, T10 a point light from its shading."""
+"""Material and light: T9 a texture from four views, T10 a lamp from its shading, T11 a sun from a shadow, T12 a sky."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from tidr.fitting.optimizers import Adam, Optimizers
+from tidr.renderers.raster import Rasterizer
 from tidr.scene.camera import Camera
 from tidr.scene.graph import Node
-from tidr.scene.light import AmbientLight, PointLight
+from tidr.scene.light import AmbientLight, DirectionalLight, EnvironmentLight, PointLight, SphericalHarmonicLight
 from tidr.scene.material import Material
 from tidr.scene.texture import Texture
 
@@ -74,6 +75,80 @@ def moved_bulb() -> Task:
     )
 
 
+def moved_sun() -> Task:
+    """A sun 20 degrees off its way, that a square above a floor casts a shadow of."""
+    flat = (0.5**0.5, -(0.5**0.5), 0, 0)
+    scene = lone(quad(2.0), "floor", materials=("chalk",), rotation=flat)
+    scene.add_node("square", Node(quad(0.5), ("chalk",), None, (0.1, 0.8, -0.1), flat))
+    scene.add_material("chalk", Material("lambert", albedo=0.8))
+    sun = DirectionalLight((0.35, -1.0, 0.2), 3.0)
+    scene.add_light("sun", sun)
+    camera = Camera.look_at((0.4, 3.0, 2.6), (0.2, 0, 0.1), fov_y_degrees=45, width=SIZE, height=SIZE)
+    hard = Rasterizer(edges="none", channels=("rgb",), shadows="variance", shadow_resolution=2048, shadow_softness=1)
+    targets = pictures(scene, [camera], "rgb", drawer=hard)
+    true, tilt = sun.direction.numpy().astype(float), np.radians(20)
+    across = np.cross(true, (0.3, 0.2, 1.0))
+    sun.direction.set(np.cos(tilt) * true + np.sin(tilt) * across / np.linalg.norm(across))
+
+    def error() -> float:
+        now = sun.direction.numpy().astype(float)
+        return float(np.degrees(np.arccos(np.clip(now @ true / np.linalg.norm(now), -1, 1))))
+
+    return Task(
+        scene=scene,
+        cameras=[camera],
+        targets=targets,
+        optimizer=Optimizers([Adam(scene.parameters("sun.direction"), lr=1e-2)]),
+        error=error,
+    )
+
+
+SHADOWED = {
+    kind: Rasterizer(channels=("rgb",), shadows=kind, shadow_resolution=512, shadow_softness=7)
+    for kind in ("soft", "variance", "antialias")
+}
+
+
+def unknown_sky(light: EnvironmentLight | SphericalHarmonicLight, **skin) -> Task:
+    """A sphere under grey light that should become `light`; pictures from four sides, in which it fills the middle."""
+    scene = lone(sphere(1.0, level=4), "ball", materials=("skin",))
+    scene.add_material("skin", Material(**skin))
+    scene.add_light("sky", light)
+    options = {"fov_y_degrees": 30, "width": SIZE, "height": SIZE}
+    places = [(0, 1.2, 4), (4, -1.2, 0), (0, 1.2, -4), (-4, -1.2, 0)]
+    cameras = [Camera.look_at(place, (0, 0, 0), **options) for place in places]
+    targets = pictures(scene, cameras, "rgb", samples=1)
+    value = next(iter(light.parameters().values()))
+    known = value.numpy().astype(float)
+    value.set(0.5 if isinstance(light, EnvironmentLight) else 0.0)
+
+    def error() -> float:
+        return 100 * float(np.linalg.norm(value.numpy() - known) / np.linalg.norm(known))
+
+    return Task(
+        scene=scene,
+        cameras=cameras,
+        targets=targets,
+        optimizer=Optimizers([Adam(scene.parameters(value.path), lr=3e-2)]),
+        error=error,
+        softness=SHARP,
+    )
+
+
+def harmonics() -> Task:
+    """Nine coefficients, seen on chalk."""
+    coefficients = np.random.default_rng(12).normal(size=(9, 3)) * 0.4
+    coefficients[0] = (2.6, 2.2, 1.8)
+    return unknown_sky(SphericalHarmonicLight(coefficients), type="lambert", albedo=0.8)
+
+
+def sky() -> Task:
+    """A map of 16 x 8 texels, mirrored in polished metal."""
+    texels = np.random.default_rng(12).uniform(0.0, 1.0, (8, 16, 3))
+    metal = {"type": "metallic_roughness", "albedo": 0.9, "metallic": 1.0, "roughness": 0.2}
+    return unknown_sky(EnvironmentLight(texels), **metal)
+
+
 PROBLEMS = (
     Problem(
         name="T9",
@@ -88,5 +163,27 @@ PROBLEMS = (
         measure="percent, worst of place and intensity",
         threshold=2.0,
         build=moved_bulb,
+    ),
+    Problem(
+        name="T11",
+        title="sun, 20 degrees off, from a shadow",
+        measure="degrees",
+        threshold=1.0,
+        build=moved_sun,
+        renderers=SHADOWED,
+    ),
+    Problem(
+        name="T12-harmonics",
+        title="light as 9 spherical harmonics on a sphere",
+        measure="percent, relative L2 of coefficients",
+        threshold=5.0,
+        build=harmonics,
+    ),
+    Problem(
+        name="T12-map",
+        title="environment of 16 x 8 texels in a metal sphere",
+        measure="percent, relative L2 of texels",
+        threshold=15.0,
+        build=sky,
     ),
 )

@@ -13,10 +13,12 @@ from tidr.scene.graph import Film, Geometry, Node, Scene
 from tidr.scene.mesh import Mesh, icosphere
 
 
-def pictures(scene: Scene, cameras: Sequence[Camera], *channels: str, samples: int = 4) -> dict[str, np.ndarray]:
+def pictures(
+    scene: Scene, cameras: Sequence[Camera], *channels: str, samples: int = 4, drawer: Rasterizer | None = None
+) -> dict[str, np.ndarray]:
     """Channels [B, H, W, C] of the scene, hard, box-filtered from `samples`^2 points a pixel: no method's own image."""
     width, height = cameras[0].width, cameras[0].height
-    drawer = Rasterizer(edges="none", channels=channels)
+    drawer = drawer or Rasterizer(edges="none", channels=channels)
     found: dict[str, list[np.ndarray]] = {name: [] for name in channels}
     for camera in cameras:
         image = render(scene, camera, drawer, width * samples, height * samples)

@@ -33,10 +33,10 @@ def markdown(results: Sequence[Result]) -> str:
     running = runtime.current()
     head, *body = matrix(results)
     lines = ["# Toy problems", "", f"Backend {running.arch}, {running.precision} bits, {running.threads} threads.", ""]
-    lines += _piped([head, ["---"] * len(head), *body])
+    lines += piped([head, ["---"] * len(head), *body])
     lines += [
         "",
-        *_piped([["problem", "edges", "verdict", "error", "limit", "iterations", "seconds", "MiB"], ["---"] * 8]),
+        *piped([["problem", "edges", "verdict", "error", "limit", "iterations", "seconds", "MiB"], ["---"] * 8]),
     ]
     for r in results:
         numbers = [
@@ -46,7 +46,7 @@ def markdown(results: Sequence[Result]) -> str:
             f"{r.seconds:.1f}",
             f"{r.device_mib:.1f}",
         ]
-        lines += _piped([[r.problem, r.treatment, WORDS[r.verdict], *numbers]])
+        lines += piped([[r.problem, r.treatment, WORDS[r.verdict], *numbers]])
     return "\n".join([*lines, "", *(f"- {note}" for note in _notes(results))]) + "\n"
 
 
@@ -92,5 +92,6 @@ def _notes(results: Sequence[Result]) -> list[str]:
             for r in results if not r.solved]  # fmt: skip
 
 
-def _piped(table: Sequence[Sequence[str]]) -> list[str]:
+def piped(table: Sequence[Sequence[str]]) -> list[str]:
+    """Cells as the rows of a Markdown table."""
     return ["| " + " | ".join(row) + " |" for row in table]

@@ -17,8 +17,9 @@ from tidr.scene.mesh import Mesh
 from .figures import blob, cube, disc, l_shape, lone, pictures, sphere
 from .runner import SIZE, Problem, Softness, Task
 
-BLIND = {"none": "a silhouette's motion has no gradient inside triangles"}
+BLIND: dict[str, str] = dict.fromkeys(("none", "genova"), "a silhouette's motion has no gradient inside triangles")
 PIXELS_PER_UNIT = SIZE / 2
+WAY = np.array([0.8, 0.6, 0.0])  # along which a disc is off its place
 
 
 def flat_view() -> Camera:
@@ -28,7 +29,7 @@ def flat_view() -> Camera:
 
 def moved_disc(pixels: float, radius: float, lr: float, softness: Softness) -> Task:
     """A disc `pixels` off its place along a slanted direction; only translation is free."""
-    away = np.array([0.8, 0.6, 0.0]) * pixels / PIXELS_PER_UNIT
+    away = WAY * pixels / PIXELS_PER_UNIT
     scene, camera = lone(disc(radius)), flat_view()
     place = scene["shape"].translation
     target = -away / 2

@@ -46,17 +46,20 @@ class Antialias:
 
     def apply(self, image: Array) -> Array:
         """The image [B, H, W, C] with its silhouette pairs blended."""
-        out = Array(image.shape)
-        views, channels = self.views, image.channels
+        return blended(image, self.share)
 
-        def forward() -> None:
-            kernels.apply(views.count, views.width, views.height, channels, self.share.value, image.value, out.value)
 
-        def backward() -> None:
-            kernels.apply_adjoint(
-                views.count, views.width, views.height, channels, self.share.value, image.value, out.grad,
-                image.grad, self.share.grad,
-            )  # fmt: skip
+def blended(image: Array, share: Array) -> Array:
+    """The image [B, H, W, C] with each pair of neighbours blended by its share [B * H * W, 2], on the open tape."""
+    out, (images, height, width, channels) = Array(image.shape), image.shape
 
-        run(Operation(forward, backward, [image, self.share], [out], "antialias"))
-        return out
+    def forward() -> None:
+        kernels.apply(images, width, height, channels, share.value, image.value, out.value)
+
+    def backward() -> None:
+        unread = Buffer((image.rows, channels)) if image.grad is None else None
+        to_image = image.grad if unread is None else unread.ndarray
+        kernels.apply_adjoint(images, width, height, channels, share.value, image.value, out.grad, to_image, share.grad)
+
+    run(Operation(forward, backward, [image, share], [out], "antialias"))
+    return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,15 +13,16 @@ from tidr import runtime
 from tidr.array import Array, constant
 from tidr.buffer import Buffer
 from tidr.fitting.tape import Operation, needs, run, unrecorded
+from tidr.kernels.raster import gather
 from tidr.kernels.raster import soft as kernels
 from tidr.kernels.raster import soft_blend as blend_kernels
 from tidr.kernels.raster import tiles as tiling
 from tidr.scene.graph import Scene
 
-from . import background, geometry
+from . import background, geometry, mesh_colors
 from .entries import Entries, barycentrics, collect, depths, interpolated
 from .mesh_surface import MeshSurface
-from .shading import Shading, unit_normals
+from .shading import unit_normals
 from .views import Views
 from .visibility import bin_triangles
 
@@ -29,8 +31,9 @@ if TYPE_CHECKING:
 
 DISTANCES = ("euclidean", "barycentric", "hard")
 ALPHA_MODES = ("product", "sum", "hard")
+SIGMA, FACES = 1e-5, 16  # squared NDC, and triangles a pixel, unless given
 CUTOFF = math.log(1 / 1e-4 - 1)  # D falls below 1e-4 where the squared distance passes CUTOFF * sigma
-BACKGROUND_NEARNESS = 1e-3
+BACKGROUND = {"softmax": (1e-3, 0.0), "pytorch3d": (1e-10, 1e-10)}  # nearness, and least weight beside the nearest
 
 
 class SoftFrame:
@@ -42,13 +45,13 @@ class SoftFrame:
         self.pixels = views.count * views.height * views.width
         # sigma counts in NDC, whose two units span the image's shorter side.
         to_pixels = (min(views.width, views.height) / 2) ** 2 if self.mode == kernels.EUCLIDEAN else 1.0
-        self.sharpness = 1.0 / (settings.sigma * to_pixels)
-        self.reach = CUTOFF * settings.sigma * to_pixels
+        sigma, self.limit = settings.sigma or SIGMA, settings.faces_per_pixel or FACES
+        self.sharpness = 1.0 / (sigma * to_pixels)
+        radius = CUTOFF * sigma if settings.blur_radius is None else settings.blur_radius
+        self.reach = radius * to_pixels
+        self.clip = gather.RAISE if settings.color_mode == "pytorch3d" else gather.CLAMP
         with unrecorded():
             self.entries, self.pixel_start = self._find(screen)
-        self.probability = self._probability()
-        self._bary: Array | None = None
-        self._depths: Array | None = None
         self._weights: tuple[Array, Array] | None = None
 
     def makers(self) -> dict[str, Callable[[], Array]]:
@@ -72,22 +75,18 @@ class SoftFrame:
         return made
 
     def rgb(self) -> Array:
-        colors = Shading(self.scene, MeshSurface(self.entries, self.bary)).colors()
+        colors = mesh_colors.colors(self.settings, self.scene, self.entries, self.bary)
         image = self.to_pixels(colors, background.constant_color(self.scene))
         through = self.weights()[1]
         return background.before_environment(self.scene, image, lambda: through, self.views.rays, clear=True)
 
-    @property
+    @cached_property
     def bary(self) -> Array:
-        if self._bary is None:
-            self._bary = barycentrics(self.entries)
-        return self._bary
+        return barycentrics(self.entries)
 
-    @property
+    @cached_property
     def depths(self) -> Array:
-        if self._depths is None:
-            self._depths = depths(self.entries, self.bary)
-        return self._depths
+        return depths(self.entries, self.bary)
 
     def alpha(self) -> Array:
         out = self._empty(1)
@@ -138,7 +137,7 @@ class SoftFrame:
     def weights(self) -> tuple[Array, Array]:
         """[n, 1] weight of every entry and [pixels, 1] of the background."""
         if self._weights is None:
-            self._weights = self._softmax() if self.settings.color_mode == "softmax" else self._nearest()
+            self._weights = self._nearest() if self.settings.color_mode == "hard" else self._softmax()
         return self._weights
 
     def _softmax(self) -> tuple[Array, Array]:
@@ -146,7 +145,8 @@ class SoftFrame:
         start, probability = self.pixel_start.ndarray, self.probability
         depth = self.depths
         near, far = self.settings.depth_range
-        constants = (self.pixels, self.settings.gamma, near, far, BACKGROUND_NEARNESS, start)
+        background = BACKGROUND[self.settings.color_mode]
+        constants = (self.pixels, self.settings.gamma, near, far, *background, start)
 
         def forward() -> None:
             blend_kernels.weights(*constants, probability.value, depth.value, weight.value, rest.value)
@@ -162,13 +162,13 @@ class SoftFrame:
 
     def _nearest(self) -> tuple[Array, Array]:
         weight, rest = Array((self.entries.capacity, 1)), Array((self.pixels, 1))
+        start, probability = self.pixel_start.ndarray, self.probability
         with unrecorded():
-            blend_kernels.nearest_weights(
-                self.pixels, self.pixel_start.ndarray, self.probability.value, weight.value, rest.value
-            )
+            blend_kernels.nearest_weights(self.pixels, start, probability.value, weight.value, rest.value)
         return weight, rest
 
-    def _probability(self) -> Array:
+    @cached_property
+    def probability(self) -> Array:
         entries, screen = self.entries, self.entries.screen
         out = Array((entries.capacity, 1))
         shape = (self.world.positions.rows, self.mode, self.sharpness)
@@ -191,7 +191,7 @@ class SoftFrame:
         return out
 
     def _find(self, screen: Array) -> tuple[Entries, Buffer]:
-        views, world, limit = self.views, self.world, self.settings.faces_per_pixel
+        views, world, limit = self.views, self.world, self.limit
         margin, growth = math.sqrt(self.reach), 0.0
         if self.mode == kernels.BARYCENTRIC:
             # min(b) > -t is the triangle scaled about its centroid by 1 + 3 t.
@@ -203,8 +203,9 @@ class SoftFrame:
         face, key = Buffer((self.pixels * limit,), "int"), Buffer((self.pixels * limit,))
         kernels.find(
             views.count, world.positions.rows, world.pack.faces, views.width, views.height, limit, self.mode,
-            self.reach, views.table.value, world.pack.triangles, screen.value, tiles.polygon.ndarray, tiles.box.ndarray,
-            tiles.start.ndarray, tiles.faces.ndarray, count.ndarray, face.ndarray, key.ndarray, not runtime.on_cpu(),
+            self.clip, self.reach, views.table.value, world.pack.triangles, screen.value, tiles.polygon.ndarray,
+            tiles.box.ndarray, tiles.start.ndarray, tiles.faces.ndarray, count.ndarray, face.ndarray, key.ndarray,
+            not runtime.on_cpu(),
         )  # fmt: skip
         rows = views.count * views.height
         row_start, pixel_start = Buffer((rows + 1,), "int"), Buffer((self.pixels + 1,), "int")
@@ -217,11 +218,11 @@ class SoftFrame:
             views.count, views.width, views.height, limit, count.ndarray, face.ndarray, row_start.ndarray,
             place.ndarray, entry_face.ndarray, pixel_start.ndarray,
         )  # fmt: skip
-        return Entries(total, capacity, place, entry_face, views, world, screen, clip=1), pixel_start
+        return Entries(total, capacity, place, entry_face, views, world, screen, self.clip), pixel_start
 
     def _capacity(self, total: int) -> int:
         """Room for the entries: at least two a pixel, doubled when outgrown and kept, so that a fit stops growing."""
-        key = (self.pixels, self.settings.faces_per_pixel, runtime.generation())
+        key = (self.pixels, self.limit, runtime.generation())
         capacity = _capacities.setdefault(key, 2 * self.pixels)
         while capacity < total:
             capacity *= 2

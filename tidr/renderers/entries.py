@@ -20,8 +20,8 @@ from .views import Views
 class Entries:
     """`count` entries in scan order; place [n * 3] is view, row and column, face [n] the packed triangle.
 
-    clip: 1 where an entry's pixel may lie outside its triangle (soft edges). `screen` [B * V, 4] is what the projection
-    made of the packed vertices.
+    clip: how kernels/raster/gather.py treats entries whose pixel lies outside their triangle (soft edges). `screen`
+    [B * V, 4] is what the projection made of the packed vertices.
     """
 
     count: int
@@ -93,19 +93,20 @@ def barycentrics(entries: Entries) -> Array:
     return bary
 
 
-def interpolated(entries: Entries, bary: Array, attribute: Array, corners) -> Array:
-    """[n, C] attribute (rows indexed by corners [F, 3]) at every entry."""
+def interpolated(entries: Entries, bary: Array, attribute: Array, corners, by_view: int = 0) -> Array:
+    """[n, C] attribute (rows indexed by corners [F, 3], after by_view times the view) at every entry."""
     out = Array((entries.capacity, attribute.channels))
 
     def forward() -> None:
         kernels.interpolate(
-            entries.count, attribute.channels, entries.face.ndarray, corners, attribute.value, bary.value, out.value
-        )
+            entries.count, attribute.channels, 0, by_view, entries.place.ndarray, entries.face.ndarray, corners,
+            attribute.value, bary.value, out.value,
+        )  # fmt: skip
 
     def backward() -> None:
         part = entries.scatter_target(attribute.rows, attribute.channels)
         kernels.interpolate_adjoint(
-            runtime.chunks(), attribute.rows, attribute.channels, entries.count, attribute.channels, 0, 0, 1,
+            runtime.chunks(), attribute.rows, attribute.channels, entries.count, attribute.channels, 0, by_view, 1,
             entries.place.ndarray,
             entries.face.ndarray, corners, attribute.value, bary.value, out.grad, bary.grad, part.ndarray,
             not runtime.on_cpu(),
@@ -123,8 +124,8 @@ def depths(entries: Entries, bary: Array) -> Array:
     place, face = entries.place.ndarray, entries.face.ndarray
 
     def forward() -> None:
-        kernels.interpolate_by_view(
-            entries.count, 3, vertices, place, face, pack.triangles, screen.value, bary.value, out.value
+        kernels.interpolate(
+            entries.count, 1, 3, vertices, place, face, pack.triangles, screen.value, bary.value, out.value
         )
 
     def backward() -> None:

@@ -59,7 +59,8 @@ class Pack:
     """Index arrays of all meshes of a scene, offset into shared vertex, uv and normal rows.
 
     triangles, opposite, uv_corners, normal_corners: int ndarrays [F, 3]; the last two hold -1 where a mesh has none.
-    face_material [F] indexes `materials`. Normals have a row per vertex first, then the rows read from files.
+    face_material [F] indexes `materials`, face_instance [F] `instances`. Normals have a row per vertex first, then the
+    rows read from files.
     """
 
     def __init__(self, scene: Scene) -> None:
@@ -78,13 +79,11 @@ class Pack:
         parts = [self._corners(instance) for instance in self.instances if len(instance.mesh.faces)] or [_nothing()]
         table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         self.smooth = any(instance.mesh.shading == "smooth" for instance in self.instances)
-        names = ("triangles", "opposite", "uv_corners", "normal_corners", "material")
+        names = ("triangles", "opposite", "uv_corners", "normal_corners", "material", "instance")
         tables = [*(table[name] for name in names), *_incidence(table["triangles"], vertex)]
         self._buffers = [Buffer.of(table) for table in tables]
-        self.triangles, self.opposite, self.uv_corners, self.normal_corners, self.face_material = (
-            buffer.ndarray for buffer in self._buffers[:5]
-        )
-        self.starts, self.corners = (buffer.ndarray for buffer in self._buffers[5:])
+        self.triangles, self.opposite, self.uv_corners, self.normal_corners = (b.ndarray for b in self._buffers[:4])
+        self.face_material, self.face_instance, self.starts, self.corners = (b.ndarray for b in self._buffers[4:])
         self.has_colors = any(instance.mesh.colors is not None for instance in self.instances)
 
     def _corners(self, instance: Instance) -> dict[str, np.ndarray]:
@@ -100,6 +99,7 @@ class Pack:
             "uv_corners": none if mesh.uv_faces is None else mesh.uv_faces + instance.uv,
             "normal_corners": normals,
             "material": self._material_indices(instance),
+            "instance": np.full(len(mesh.faces), instance.index, np.int32),
         }
 
     def _material_indices(self, instance: Instance) -> np.ndarray:
@@ -289,4 +289,5 @@ def _incidence(triangles: np.ndarray, vertices: int) -> tuple[np.ndarray, np.nda
 def _nothing() -> dict[str, np.ndarray]:
     none = np.full((1, 3), -1, np.int32)
     names = ("triangles", "opposite", "uv_corners", "normal_corners")
-    return dict.fromkeys(names, none) | {"material": np.zeros(1, np.int32)}
+    one = np.zeros(1, np.int32)
+    return dict.fromkeys(names, none) | {"material": one, "instance": one}

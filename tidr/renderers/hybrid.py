@@ -33,9 +33,9 @@ class HybridRenderer:
     thing looks as its own renderer draws it, except that an antialiased silhouette takes of an environment what its own
     pixel sees.
 
-    edges, cull_back, sigma, gamma, depth_range, faces_per_pixel: see `Rasterizer`.
-    steps, jitter, seed, stop, light_steps, light_nodes: see `VolumeRenderer`; what is left of a ray counts for `stop`
-        after splats and volumes alike.
+    edges, cull_back, sigma, gamma, depth_range, faces_per_pixel: see `Rasterizer`; edges="dibr" has no fade here.
+    steps, jitter, seed, stop, light_steps, light_nodes, half: see `VolumeRenderer`; what is left of a ray counts for
+        `stop` after splats and volumes alike.
     antialiased, dilation, alpha_skip, alpha_max, transmittance_stop, sigmas: see `PointRenderer`. What ends the splats
         of a pixel ends neither volumes nor meshes.
 
@@ -57,16 +57,17 @@ class HybridRenderer:
 
     edges: str = "antialias"
     cull_back: bool = False
-    sigma: float = 1e-5
+    sigma: float | None = None
     gamma: float = 1e-4
     depth_range: tuple[float, float] = (1.0, 100.0)
-    faces_per_pixel: int = 16
+    faces_per_pixel: int | None = None
     steps: int = 128
     jitter: bool = False
     seed: int = 0
     stop: float = 1e-4
     light_steps: int = 32
     light_nodes: int = 48
+    half: bool = False
     antialiased: bool = False
     dilation: float = 0.3
     alpha_skip: float = 1 / 255

@@ -36,9 +36,9 @@ class MeshLayer:
     def layer(self, look: str) -> Array:
         """The layer of "color", shaded, or of "normal"."""
         frame = self.frame
-        surface = MeshSurface(frame.entries, frame.bary)
+        surface = MeshSurface(*((frame.entries, frame.bary) if isinstance(frame, SoftFrame) else frame.shaded))
         values = Shading(self.scene, surface).colors() if look == "color" else unit_normals(surface)
-        found = beside(values, depths(frame.entries, frame.bary), covering=True)
+        found = beside(values, depths(frame.entries, surface.bary), covering=True)
         image = frame.to_pixels(found)
         return image if isinstance(frame, SoftFrame) else frame.smoothed(image)
 

@@ -43,7 +43,7 @@ class GridSamples:
 
     def pack(self) -> None:
         """Bring the grids to where samples are taken from."""
-        self.packed = packed = packed_grid(self.volume, self.radiance)
+        self.packed = packed = packed_grid(self.volume, self.radiance, self.settings.half)
         self.blocks = packed.blocks(0.0)
         self.basis = Array((self.rays.count, packed.terms)) if packed.kind == march.HARMONICS else self.rays.cosines
         if packed.kind == march.HARMONICS:

@@ -9,6 +9,7 @@ from tidr.errors import SceneError
 from tidr.fitting.tape import needs
 from tidr.kernels import accumulate
 from tidr.kernels.raster import footprint as footprint_kernels
+from tidr.kernels.raster import normal_map
 from tidr.kernels.raster import surface as kernels
 from tidr.scene.material import Material
 
@@ -17,10 +18,14 @@ from .shading import Surface
 
 
 class MeshSurface(Surface):
-    """Entries of packed meshes with their barycentrics; colours are those of the vertices."""
+    """Entries of packed meshes with their barycentrics; colours are those of the vertices.
 
-    def __init__(self, entries: Entries, bary: Array) -> None:
+    normals: "facing" or "pytorch3d", see `Rasterizer`. faceted: light falls on a triangle's centroid and own normal.
+    """
+
+    def __init__(self, entries: Entries, bary: Array, normals: str = "facing", faceted: bool = False) -> None:
         self.entries, self.bary = entries, bary
+        self.look = (kernels.TURNED if normals == "facing" else kernels.UNIT) | kernels.FACETED * faceted
         self.count, self.capacity = entries.count, entries.capacity
         world, views = entries.world, entries.views
         self.materials, self.default = world.pack.materials, Material("lambert")
@@ -32,8 +37,8 @@ class MeshSurface(Surface):
         kernels.surface(
             entries.count, entries.place.ndarray, entries.face.ndarray,
             world.pack.triangles, world.positions.value, world.pack.normal_corners, world.normals.value,
-            views.eye.value, world.pack.face_material, self.bary.value, buffer.position, buffer.normal, buffer.view,
-            buffer.material,
+            views.eye.value, world.pack.face_material, self.bary.value, self.look, buffer.position, buffer.normal,
+            buffer.view, buffer.material,
         )  # fmt: skip
         buffer.filled_by = None
 
@@ -47,8 +52,8 @@ class MeshSurface(Surface):
                 runtime.chunks(), world.positions.rows, world.normals.rows, entries.count,
                 entries.place.ndarray, entries.face.ndarray,
                 world.pack.triangles, world.positions.value, world.pack.normal_corners, world.normals.value,
-                views.eye.value, self.bary.value, buffer.position, buffer.normal, buffer.view, self.bary.grad,
-                to_positions.ndarray, to_normals.ndarray, not runtime.on_cpu(),
+                views.eye.value, self.bary.value, self.look, buffer.position, buffer.normal, buffer.view,
+                self.bary.grad, to_positions.ndarray, to_normals.ndarray, not runtime.on_cpu(),
             )  # fmt: skip
             collect(to_positions, world.positions)
             collect(to_normals, world.normals)
@@ -89,6 +94,28 @@ class MeshSurface(Surface):
         kernels.darken_back(
             entries.count, entries.place.ndarray, entries.face.ndarray, world.pack.triangles, world.positions.value,
             entries.views.eye.value, column,
+        )  # fmt: skip
+
+    def bend(self, mapped) -> None:
+        normal_map.bend_normals(self.count, *self._frames(), mapped, self.buffer())
+
+    def bend_adjoint(self, mapped) -> None:
+        entries, world = self.entries, self.entries.world
+        to_positions = entries.scatter_target(world.positions.rows, 3)
+        to_uvs = entries.scatter_target(world.uvs.rows, 2)
+        normal_map.bend_normals_adjoint(
+            runtime.chunks(), world.positions.rows, world.uvs.rows, self.count, *self._frames(), mapped, self.buffer(),
+            to_positions.ndarray, to_uvs.ndarray, not runtime.on_cpu(),
+        )  # fmt: skip
+        collect(to_positions, world.positions)
+        collect(to_uvs, world.uvs)
+
+    def _frames(self) -> tuple:
+        """What tangent frames are made of."""
+        entries, world = self.entries, self.entries.world
+        return (
+            entries.place.ndarray, entries.face.ndarray, world.pack.triangles, world.positions.value,
+            world.pack.uv_corners, world.uvs.value, entries.views.eye.value, self.look,
         )  # fmt: skip
 
     def _interpolate(self, index: int, corners, attribute: Array, column: str, channels: int) -> None:

@@ -14,7 +14,7 @@ from tidr.fitting.tape import Operation, is_read, needs, recording, run
 from tidr.kernels.path import hits, media_kernels, replay_kernels, state
 from tidr.kernels.path import trace as kernels
 from tidr.kernels.path.replay_kernels import SLOPES
-from tidr.kernels.transport.sensor import PAIRED
+from tidr.kernels.transport.sensor import DISTORTED, PAIRED
 from tidr.scene.camera import Camera
 from tidr.scene.graph import Scene
 
@@ -23,7 +23,7 @@ from .background import constant_color
 from .path_edges import EdgeSampling
 from .path_warp import WarpedArea
 from .raster import Rasterizer
-from .renderer import Image
+from .renderer import Image, render
 from .transport_media import Media
 from .transport_scene import OTHER_PATHS, TransportScene
 from .transport_sensor import Sensors, film_filter
@@ -117,6 +117,11 @@ class PathTracer:
             raise SceneError("renderer.antithetic", "is not for warped areas", "take other edges, or leave it out")
         film_filter(self.film, "renderer.film")
 
+    @property
+    def follows_rays(self) -> bool:
+        """Whether cameras with distortion are drawn as they are; outlines are found on the film of pinholes."""
+        return self.edges == "none"
+
     def render(self, scene: Scene, cameras: Sequence[Camera], width: int, height: int) -> Image:
         """Draw a batch of cameras; see `tidr.render`."""
         return Image(PathFrame(self, scene, cameras, width, height).makers())
@@ -143,6 +148,8 @@ class PathFrame:
         if self.media.mask and settings.antithetic:
             raise SceneError("renderer.antithetic", "knows no media, which the scene has", "leave it out")
         self.sensors = Sensors(cameras, width, height)
+        if settings.edges != "none" and self.sensors.mask >> DISTORTED & 1:
+            raise SceneError("renderer.edges", "beside distortion, drawn in parts", "fit in one process")
         self.shape = (len(cameras), height, width)
         self._begin, drawn = (0, len(cameras)) if part is None else part
         self._end = self._begin + drawn
@@ -160,7 +167,7 @@ class PathFrame:
 
     def _seen(self, name: str) -> Array:
         drawer = Rasterizer(edges="none", channels=())
-        return drawer.render(self.scene, self.cameras, self.width, self.height).channel(name)
+        return render(self.scene, self.cameras, drawer, self.width, self.height).channel(name)
 
     def _draw(self) -> tuple[Array, Array]:
         if self._drawn is None:

@@ -25,6 +25,7 @@ SPLATS = {
     "surface": ("points_surface", "SurfaceSplats"),
     "voxelise": ("points_voxelise", "Voxelised"),
     "sphere": ("points_sphere", "Sphere"),
+    "rhodin": ("points_rhodin", "Rhodin"),
     "gaussian3d": ("points_gaussian3d", "Gaussian3d"),
 }
 DRAWN = {"gaussian3d": Gaussians}  # every other splat draws a PointCloud
@@ -53,6 +54,7 @@ class PointRenderer:
         "voxelise": a smoothed grid of the frustum, seen as occupancies (Insafutdinov and Dosovitskiy 2018); see
             `points_voxelise`.
         "sphere": soft spheres (Lassner and Zollhoefer 2021, Pulsar); see `points_sphere`.
+        "rhodin": blobs of Gaussian density, whose visibility is smooth (Rhodin et al. 2015); see `points_rhodin`.
         "gaussian3d": anisotropic Gaussians blended near to far (Kerbl et al. 2023); see `points_gaussian3d`.
 
     compositing: how a pixel's points blend; w are their opacities at the pixel, near to far. Alpha is always
@@ -90,7 +92,7 @@ class PointRenderer:
         Mip-Splatting).
     dilation: variance in pixels^2 that is added to every splat, along columns and rows.
     alpha_skip: a splat counts where its opacity is at least this; 0 counts all of it.
-    alpha_max: highest opacity of a splat at a pixel, below 1.
+    alpha_max: highest opacity of a splat at a pixel, below 1; also of a blob of "rhodin".
     transmittance_stop: a pixel ends before the splat that would leave less of what is behind; 0 never ends it.
     sigmas: a splat also ends so many standard deviations from its mean. The default is where one of opacity 1 falls
         below 1/255, so that it takes nothing away.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from tidr import runtime
 from tidr.array import Array
 from tidr.buffer import Buffer
 from tidr.fitting.tape import Operation, needs, run
-from tidr.kernels import accumulate
+from tidr.kernels import accumulate, lens
 from tidr.kernels import rays as kernels
 from tidr.scene.camera import Camera, pinhole_parameters
 from tidr.scene.graph import Node, Scene
@@ -38,9 +39,11 @@ class Rays:
     @classmethod
     def of_cameras(cls, cameras: Sequence[Camera], width: int, height: int) -> Rays:
         """Rays through the centres of all pixels of all cameras."""
-        views = len(cameras)
+        views, shape = len(cameras), (len(cameras), height, width)
+        if any(camera.distortion is not None for camera in cameras):
+            pixels = _all_pixels(runtime.generation(), shape)
+            return cls._through_lenses(cameras, [(height, width)] * views, pixels, shape)
         table = _table(cameras, [(height, width)] * views)
-        shape = (views, height, width)
 
         def forward(*outputs) -> None:
             kernels.image_rays(views, height, width, table.value, *outputs)
@@ -56,6 +59,8 @@ class Rays:
 
         sizes: (height, width) of each camera's image.
         """
+        if any(camera.distortion is not None for camera in cameras):
+            return cls._through_lenses(cameras, sizes, pixels, (count,))
         table = _table(cameras, sizes)
 
         def forward(*outputs) -> None:
@@ -65,6 +70,22 @@ class Rays:
             kernels.pixel_rays_adjoint(chunks, len(cameras), count, pixels.ndarray, *arrays)
 
         return cls._made((count,), table, forward, backward)
+
+    @classmethod
+    def _through_lenses(
+        cls, cameras: Sequence[Camera], sizes: Sequence[tuple[int, int]], pixels: Buffer, shape: tuple[int, ...]
+    ) -> Rays:
+        """As `of_pixels`, of cameras of which some have distortion."""
+        table, count = _table(cameras, sizes, lenses=True), math.prod(shape)
+
+        def forward(*outputs) -> None:
+            lens.lens_rays(count, pixels.ndarray, table.value, *outputs)
+
+        def backward(chunks: int, directions, cosines, *arrays) -> None:
+            before = (chunks, len(cameras), count, pixels.ndarray, table.value)
+            lens.lens_rays_adjoint(*before, directions, cosines, *arrays)
+
+        return cls._made(shape, table, forward, backward)
 
     @classmethod
     def _made(
@@ -79,11 +100,11 @@ class Rays:
 
         def backward() -> None:
             chunks = runtime.reduction_chunks()
-            part = Buffer((chunks * table.rows * 18,))
+            part = Buffer((chunks * table.rows * table.channels,))
             part.ndarray.fill(0.0)
             gradients = (origins.grad, directions.grad, cosines.grad)
             scatter(chunks, directions.value, cosines.value, *gradients, part.ndarray, runtime.chunk_block())
-            accumulate.collect(chunks, table.rows, 18, part.ndarray, table.grad)
+            accumulate.collect(chunks, table.rows, table.channels, part.ndarray, table.grad)
 
         run(Operation(forward, backward, [table], [origins, directions, cosines], "rays"))
         return cls(origins, directions, cosines, shape)
@@ -120,6 +141,8 @@ class Rays:
 class RayRenderer(ABC):
     """A renderer that makes every channel from rays, so that it can draw chosen pixels as well as whole images."""
 
+    follows_rays = True  # so that cameras with distortion are drawn as they are; see `render`
+
     @abstractmethod
     def trace(self, scene: Scene, rays: Rays) -> dict[str, Callable[[], Array]]:
         """A function for every channel, [*rays.shape, C], that this renderer can make of world-space rays."""
@@ -135,22 +158,34 @@ class RayRenderer(ABC):
         return Image(self.trace(scene, Rays.of_pixels(cameras, sizes, pixels, count)))
 
 
-def _table(cameras: Sequence[Camera], sizes: Sequence[tuple[int, int]]) -> Array:
-    """[B, 18] matrices that take pixels of images (height, width) to rays."""
-    table = Array((len(cameras), 18))
-    inputs = pinhole_parameters(cameras)
+@functools.lru_cache(maxsize=4)
+def _all_pixels(_generation: int, shape: tuple[int, ...]) -> Buffer:
+    """[B * H * W * 3] view, row and column of all pixels in scan order."""
+    return Buffer.of(np.stack(np.unravel_index(np.arange(math.prod(shape)), shape), -1).ravel())
+
+
+def _table(cameras: Sequence[Camera], sizes: Sequence[tuple[int, int]], lenses: bool = False) -> Array:
+    """[B, 18] matrices that take pixels of images (height, width) to rays; [B, 30] with `lenses`, which come last."""
+    table = Array((len(cameras), 18 + lens.COLUMNS * lenses))
+    inputs = pinhole_parameters(cameras, distorted=lenses)
+
+    def row(camera: Camera, size: tuple[int, int]) -> np.ndarray:
+        height, width = size
+        rays = camera.unprojection(width, height).reshape(18)
+        return np.append(rays, camera.film(width, height)) if lenses else rays
 
     def forward() -> None:
-        pairs = zip(cameras, sizes, strict=True)
-        table.set(np.stack([camera.unprojection(width, height).reshape(18) for camera, (height, width) in pairs]))
+        table.set(np.stack([row(camera, size) for camera, size in zip(cameras, sizes, strict=True)]))
 
     def backward() -> None:
-        gradients = table.grad_numpy().astype(np.float64).reshape(-1, 2, 3, 3)
+        gradients = table.grad_numpy().astype(np.float64)
         for camera, (height, width), gradient in zip(cameras, sizes, gradients, strict=True):
-            if any(needs(parameter) for parameter in camera.parameters().values()):
-                found = camera.unprojection_adjoint(width, height, gradient)
-                for name, parameter in camera.parameters().items():
-                    parameter.set_grad(parameter.grad_numpy() + found[name])
+            if not any(needs(parameter) for parameter in camera.parameters().values()):
+                continue
+            ways = [camera.unprojection_adjoint(width, height, gradient[:18].reshape(2, 3, 3))]
+            ways += [camera.film_adjoint(width, height, gradient[18:])] if lenses else []
+            for name, parameter in camera.parameters().items():
+                parameter.set_grad(parameter.grad_numpy() + sum(way[name] for way in ways if name in way))
 
     run(Operation(forward, backward, inputs, [table], "cameras"))
     return table

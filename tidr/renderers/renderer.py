@@ -242,7 +242,12 @@ def render(
         raise SceneError("camera", f"cameras of unequal sizes {sorted(sizes)}", "give width and height")
     size = sizes.pop()
     drawer = renderer_type(renderer, scene)() if isinstance(renderer, str) else renderer
-    image = drawer.render(scene, cameras, *size)
+    if not getattr(drawer, "follows_rays", False) and any(each.distortion is not None for each in cameras):
+        from .lens import render_distorted
+
+        image = render_distorted(drawer, scene, cameras, *size)
+    else:
+        image = drawer.render(scene, cameras, *size)
     return _unbatched(image) if single else image
 
 

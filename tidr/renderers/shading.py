@@ -7,8 +7,10 @@ The buffer is one per process and is filled again in the backward pass if anothe
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
 
 from tidr import runtime
 from tidr.array import Array, integers
@@ -16,20 +18,29 @@ from tidr.buffer import Buffer
 from tidr.errors import SceneError
 from tidr.fitting.tape import Operation, needs, run
 from tidr.kernels.raster import surface as kernels
-from tidr.kernels.shading import brdf, lights, shade
+from tidr.kernels.shading import brdf, lights, shade, visibility
 from tidr.kernels.shading.buffer import fill_constant, fill_constant_adjoint, interaction_buffer
 from tidr.parameter import Parameter
 from tidr.scene.graph import Scene
-from tidr.scene.light import AmbientLight, DirectionalLight, EnvironmentLight, LocalLight, SpotLight
+from tidr.scene.light import (
+    AmbientLight,
+    DirectionalLight,
+    EnvironmentLight,
+    LocalLight,
+    SphericalHarmonicLight,
+    SpotLight,
+)
 from tidr.scene.material import MATERIAL_TYPES, Material, Slot, Source
 from tidr.scene.texture import Texture
 
+from .environment_light import EnvironmentSource, HarmonicsSource
 from .texturing import TextureLookup
 
 FAMILIES: dict[str, tuple[Callable, Callable]] = {
     "lambert": (brdf.lambert, brdf.ambient_diffuse),
     "phong": (brdf.phong, brdf.ambient_diffuse),
     "blinn_phong": (brdf.blinn_phong, brdf.ambient_diffuse),
+    "pytorch3d": (brdf.pytorch3d, brdf.ambient_diffuse),
     "metallic_roughness": (brdf.metallic_roughness, brdf.ambient_metallic_roughness),
 }
 
@@ -53,12 +64,16 @@ def register_material(name: str, slots: dict[str, Slot], ambient: Callable = brd
 
 @dataclass(frozen=True)
 class LightSource:
-    """A light as the kernels take it: its kind, geometry (direction or position; None), value, and a spot's cone."""
+    """A light as the kernels take it: its kind, geometry (direction or position; None), value, and a spot's cone.
+
+    seen: [n, 1] share of it that every entry sees; None is all.
+    """
 
     kind: int
     geometry: Parameter | None
     value: Parameter
     spot: SpotLight | None = None
+    seen: Array | None = None
 
     @classmethod
     def of(cls, light: LocalLight) -> LightSource:
@@ -67,15 +82,25 @@ class LightSource:
         if isinstance(light, DirectionalLight):
             return cls(shade.DIRECTIONAL, light.direction, light.irradiance)
         spot = light if isinstance(light, SpotLight) else None
-        return cls(shade.POINT, light.position, light.intensity, spot)
+        kind = shade.POINT if spot or light.attenuated else shade.UNATTENUATED
+        return cls(kind, light.position, light.intensity, spot)
 
-    def parameters(self) -> list[Parameter]:
+    def parameters(self) -> list[Array]:
         """All that the light's effect depends on."""
         cone = [] if self.spot is None else [self.spot.direction, self.spot.cutoff, self.spot.falloff]
-        return [self.value, *([] if self.geometry is None else [self.geometry]), *cone]
+        return [self.value, *(array for array in (self.geometry, self.seen) if array is not None), *cone]
+
+    def kernel(self, name: str) -> Any:
+        """The kernel of a family of materials under this light, its adjoint as `.grad`."""
+        return _kernel(name)
 
     def gather(self, buffer, count: int) -> None:
         """Fill the columns light_vector and light_value."""
+        self._gather_all(buffer, count)
+        if self.seen is not None:
+            visibility.dim(buffer, count, self.seen.value)
+
+    def _gather_all(self, buffer, count: int) -> None:
         geometry = None if self.geometry is None else self.geometry.value
         lights.gather_light(buffer, count, self.kind, geometry, self.value.value)
         if self.spot is not None:
@@ -84,6 +109,9 @@ class LightSource:
 
     def gather_adjoint(self, buffer, count: int, part) -> None:
         """From the gradient of both columns to the light's and to the buffer's positions."""
+        if self.seen is not None:
+            self._gather_all(buffer, count)
+            visibility.dim_adjoint(buffer, count, self.seen.value, self.seen.grad)
         if self.spot is not None:
             spot = self.spot
             values = (self.value.value, spot.direction.value, spot.cutoff.value, spot.falloff.value)
@@ -93,6 +121,27 @@ class LightSource:
         if self.geometry is not None:
             geometry, geometry_grad = self.geometry.value, self.geometry.grad
         lights.gather_light_adjoint(buffer, count, self.kind, geometry, geometry_grad, self.value.grad, part)
+
+
+COLUMNS = {"emission": "color", "normal": "light_value"}  # where a slot's values stand; others have their own
+AnySource = LightSource | EnvironmentSource | HarmonicsSource
+
+
+def _kernel(name: str) -> Any:
+    return shade.shade_kernel(*FAMILIES[name])
+
+
+def _sources(scene: Scene, families: list[str], seen: Mapping[str, Array]) -> list[AnySource]:
+    """The scene's lights as the kernels take them, with the shares of them that every entry sees."""
+    found: list[AnySource] = [] if scene.unseen is None else [EnvironmentSource(scene.unseen, families, _kernel)]
+    for name, light in scene.lights.items():
+        if isinstance(light, EnvironmentLight):
+            found.append(EnvironmentSource(light, families, _kernel))
+        elif isinstance(light, SphericalHarmonicLight):
+            found.append(HarmonicsSource(light, _kernel))
+        else:
+            found.append(replace(LightSource.of(light), seen=seen.get(name)))
+    return found
 
 
 class Surface(ABC):
@@ -136,6 +185,17 @@ class Surface(ABC):
     def scatter_colors(self, index: int, slot: str) -> None:
         """From the gradient of the column that `fill_colors` wrote."""
 
+    def bend(self, mapped) -> None:
+        """Bend the column normal where the material is `mapped`, int [M], by the normal map's value in light_value.
+
+        Where a surface has no uvs `fill_uv` has refused.
+        """
+        raise NotImplementedError
+
+    def bend_adjoint(self, mapped) -> None:
+        """With the columns as before `bend`: its gradients in those of normal, light_value and of the inputs."""
+        raise NotImplementedError
+
     @abstractmethod
     def darken_back(self, column) -> None:
         """Zero a field of colours where the surface is seen from behind."""
@@ -145,7 +205,7 @@ def _local(material: Material) -> list[tuple[str, Source]]:
     """The slots that local shading reads; none of a material that it cannot draw, which nothing seen is made of."""
     if material.type not in FAMILIES:
         return []
-    return [(slot, source) for slot, source in material.sources.items() if slot not in ("opacity", "normal")]
+    return [(slot, source) for slot, source in material.sources.items() if slot != "opacity"]
 
 
 def _check_local(name: str, material: Material) -> None:
@@ -155,8 +215,6 @@ def _check_local(name: str, material: Material) -> None:
     opacity = material.sources.get("opacity")
     if opacity is not None and not (isinstance(opacity, Parameter) and opacity.host() == 1):
         raise SceneError(f"{where}.opacity", "is not 1, and local shading draws opaque surfaces only", mend)
-    if "normal" in material.sources:
-        raise SceneError(f"{where}.normal", "is a normal map, which local shading does not draw", mend)
 
 
 def unit_normals(surface: Surface) -> Array:
@@ -178,17 +236,17 @@ def unit_normals(surface: Surface) -> Array:
 
 
 class Shading:
-    """Colours of a surface under the scene's lights and materials; an environment light does not shine on it.
+    """Colours of a surface under the scene's lights and materials; environments throw no shadow.
 
     Emission is added on the front. Nothing else sees it: it lights no other surface. Directional light is parallel,
-    whatever its angular diameter.
+    whatever its angular diameter. seen: light name -> [n, 1] share of it that every entry sees, all unless named.
 
     Raises:
         SceneError: a material of the scene's nodes that only light transport draws: another type than those of
-            `FAMILIES`, an opacity other than the number 1, or a normal map.
+            `FAMILIES`, or an opacity other than the number 1.
     """
 
-    def __init__(self, scene: Scene, surface: Surface) -> None:
+    def __init__(self, scene: Scene, surface: Surface, seen: Mapping[str, Array] = MappingProxyType({})) -> None:
         self.surface = surface
         self.materials: list[Material] = [scene.materials.get(name, surface.default) for name in surface.materials]
         used = {name for node in scene.nodes.values() for name in node.materials}
@@ -201,8 +259,9 @@ class Shading:
             [types.index(material.type) if material.type in types else -1 for material in self.materials]
         )
         self.emits = any("emission" in material.sources for material in self.materials)
-        shining = [light for light in scene.lights.values() if not isinstance(light, EnvironmentLight)]
-        self.lights = [LightSource.of(light) for light in shining]
+        self.lights = _sources(scene, types, seen)
+        self.mapped = integers(["normal" in dict(_local(material)) for material in self.materials])
+        self.bends = any("normal" in dict(_local(material)) for material in self.materials)
         self.textures: dict[int, TextureLookup] = {}
         for material in self.materials:
             for _, source in _local(material):
@@ -239,6 +298,10 @@ class Shading:
                 self._shine_adjoint(light)
             if self.emits:
                 surface.darken_back(buffer.color.grad)
+            if self.bends:
+                surface.fill()
+                self._read_normals()
+                surface.bend_adjoint(self.mapped.ndarray)
             self._slots_adjoint()
             surface.scatter()
 
@@ -254,10 +317,19 @@ class Shading:
             lookup.build()
         for index, material in enumerate(self.materials):
             for slot, source in _local(material):
-                if slot != "emission":
+                if slot not in ("emission", "normal"):
                     self._fill_column(index, slot, source)
+        if self.bends:
+            self._read_normals()
+            self.surface.bend(self.mapped.ndarray)
         buffer.filled_by = self._token
         return buffer
+
+    def _read_normals(self) -> None:
+        """Write what normal maps say into the column light_value."""
+        for index, material in enumerate(self.materials):
+            if "normal" in dict(_local(material)):
+                self._fill_column(index, "light_value", material.sources["normal"])
 
     def _emit(self) -> None:
         """Write what materials emit into the cleared colours."""
@@ -276,18 +348,17 @@ class Shading:
         else:
             self.surface.fill_colors(index, column)
 
-    def _shine(self, light: LightSource) -> None:
+    def _shine(self, light: AnySource) -> None:
         count, buffer = self.surface.count, self.surface.buffer()
         light.gather(buffer, count)
         for family, name in self.families:
-            shade.shade_kernel(*FAMILIES[name])(buffer, count, self.family_of_material.ndarray, family, light.kind)
+            light.kernel(name)(buffer, count, self.family_of_material.ndarray, family, light.kind)
 
-    def _shine_adjoint(self, light: LightSource) -> None:
+    def _shine_adjoint(self, light: AnySource) -> None:
         count, buffer = self.surface.count, self.surface.buffer()
         light.gather(buffer, count)
         for family, name in self.families:
-            kernel = shade.shade_kernel(*FAMILIES[name])
-            kernel.grad(buffer, count, self.family_of_material.ndarray, family, light.kind)
+            light.kernel(name).grad(buffer, count, self.family_of_material.ndarray, family, light.kind)
         light.gather_adjoint(buffer, count, self.scratch.ndarray)
 
     def _slots_adjoint(self) -> None:
@@ -296,7 +367,7 @@ class Shading:
             lookup.clear()
         for index, material in enumerate(self.materials):
             for slot, source in _local(material):
-                column = "color" if slot == "emission" else slot
+                column = COLUMNS.get(slot, slot)
                 if isinstance(source, Texture):
                     self.textures[id(source)].sample_adjoint(buffer, column, count, index)
                 elif isinstance(source, Parameter):

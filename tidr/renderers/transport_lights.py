@@ -15,7 +15,15 @@ from tidr.kernels import accumulate, reduce
 from tidr.kernels.transport import light_tables, lights, sky
 from tidr.parameter import Parameter
 from tidr.scene.graph import Scene
-from tidr.scene.light import AmbientLight, DirectionalLight, EnvironmentLight, Light, PointLight, SpotLight
+from tidr.scene.light import (
+    AmbientLight,
+    DirectionalLight,
+    EnvironmentLight,
+    Light,
+    PointLight,
+    SpotLight,
+    refuse_unattenuated,
+)
 from tidr.scene.texture import Texture
 from tidr.scene.volume import Volume
 
@@ -56,6 +64,7 @@ class Lights:
     """
 
     def __init__(self, scene: Scene, world: World) -> None:
+        refuse_unattenuated(scene.lights)
         self.world, self.boxes = world, _boxes(scene)
         self.lights: list[Light] = [light for light in scene.lights.values() if not isinstance(light, AmbientLight)]
         self.lights.sort(key=lambda light: KINDS[type(light)])

@@ -15,6 +15,7 @@ from tidr.kernels import accumulate
 from tidr.kernels.transport import sensor as kernels
 from tidr.parameter import nearest
 from tidr.scene.camera import Camera
+from tidr.scene.meter import Meter
 
 FILTERS = {"box": kernels.BOX, "tent": kernels.TENT, "gaussian": kernels.GAUSSIAN}
 KINDS = {
@@ -54,12 +55,14 @@ class Sensors:
         self.cameras, self.count, self.width, self.height = cameras, len(cameras), width, height
         kinds = [_kind(camera) for camera in cameras]
         self.mask = PLAIN | sum(1 << kind for kind in set(kinds) & {kernels.LENS, kernels.IRRADIANCE_METER})
+        self.mask |= any(camera.distortion is not None for camera in cameras) << kernels.DISTORTED
         self.table = Array((self.count, kernels.COLUMNS))
         inputs = [parameter for camera in cameras for parameter in camera.parameters().values()]
 
         def forward() -> None:
             rows = [(camera.unprojection(width, height).reshape(18), camera.lens()) for camera in cameras]
             table = np.stack([np.append(np.concatenate(row), k) for row, k in zip(rows, kinds, strict=True)])
+            table = np.concatenate([table, [_bent(camera, width, height) for camera in cameras]], 1)
             for camera, row in zip(cameras, table, strict=True):
                 if not np.isfinite(row).all():
                     name = camera.position.path.rpartition(".")[0] or "camera"
@@ -72,6 +75,7 @@ class Sensors:
                 ways = (
                     camera.unprojection_adjoint(width, height, gradient[:18].reshape(2, 3, 3)),
                     camera.lens_adjoint(gradient[kernels.AXES : kernels.KIND]),
+                    {} if isinstance(camera, Meter) else camera.film_adjoint(width, height, gradient[kernels.BENT :]),
                 )
                 for name, parameter in camera.parameters().items():
                     if needs(parameter):
@@ -93,6 +97,11 @@ class Sensors:
     def collect(self, part: Buffer) -> None:
         """Adds the sum of `part` over its copies to the table's gradient."""
         accumulate.collect(self.copies, self.count, kernels.COLUMNS, part.ndarray, self.table.grad)
+
+
+def _bent(camera: Camera, width: int, height: int) -> np.ndarray:
+    """[12] the lens that bends a camera's film; that of meters bends nothing."""
+    return np.eye(12)[:2].sum(0) if isinstance(camera, Meter) else camera.film(width, height)
 
 
 def _kind(camera: Camera) -> int:

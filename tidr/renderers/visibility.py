@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tidr import runtime
 from tidr.array import Array
@@ -14,20 +15,28 @@ from .entries import Entries
 from .geometry import World
 from .views import Views
 
+if TYPE_CHECKING:
+    from .raster import Rasterizer
+
 
 @dataclass
 class Found:
-    """The visibility of one render: face and nearness per pixel [B * H * W], and the entries made of them."""
+    """The visibility of one render: face and nearness per pixel [B * H * W], and the entries made of them.
+
+    pixel_entry: what every pixel shows, -1 for nothing; felt_entry: what its gradient reaches. settings: whose render.
+    """
 
     entries: Entries
     face: Buffer
     nearest: Buffer
     pixel_entry: Buffer
+    felt_entry: Buffer
+    settings: Rasterizer = field(init=False)
 
 
 def find(world: World, views: Views, screen: Array, cull_back: bool) -> Found:
     """Nearest triangle of every pixel."""
-    rows, pixels = views.count * views.height, views.count * views.height * views.width
+    pixels = views.count * views.height * views.width
     face, nearest = Buffer((pixels,), "int"), Buffer((pixels,))
     tiles = bin_triangles(world, views, screen, cull_back)
     cover = kernels.cover if runtime.on_cpu() else kernels.cover_by_pixel
@@ -35,6 +44,13 @@ def find(world: World, views: Views, screen: Array, cull_back: bool) -> Found:
         views.count, world.pack.faces, views.width, views.height, views.table.value, tiles.polygon.ndarray,
         tiles.box.ndarray, tiles.start.ndarray, tiles.faces.ndarray, nearest.ndarray, face.ndarray,
     )  # fmt: skip
+    entries, pixel_entry = entries_of(face, world, views, screen)
+    return Found(entries, face, nearest, pixel_entry, pixel_entry)
+
+
+def entries_of(face: Buffer, world: World, views: Views, screen: Array) -> tuple[Entries, Buffer]:
+    """One entry for each pixel [B * H * W] with a triangle, and every pixel's entry or -1."""
+    rows, pixels = views.count * views.height, views.count * views.height * views.width
     row_start = Buffer((rows + 1,), "int")
     kernels.count_entries(rows, views.width, face.ndarray, row_start.ndarray)
     tiling.scan(rows + 1, row_start.ndarray)
@@ -50,8 +66,7 @@ def find(world: World, views: Views, screen: Array, cull_back: bool) -> Found:
         entry_face.ndarray,
         pixel_entry.ndarray,
     )
-    entries = Entries(count, pixels, place, entry_face, views, world, screen)
-    return Found(entries, face, nearest, pixel_entry)
+    return Entries(count, pixels, place, entry_face, views, world, screen), pixel_entry
 
 
 @dataclass

@@ -35,7 +35,8 @@ class VolumeRenderer(RayRenderer):
     lost, and the gradient is that of the ended ray. skip: blocks of 4^3 cells whose density is nowhere above this are
     passed over; at 0 nothing changes but the time, None looks at every sample. Of a medium (a `Volume` with albedo),
     the optical depths to the lights are found at a grid of `light_nodes` nodes along its longest side, by
-    `light_steps` samples each; see `volume_medium`.
+    `light_steps` samples each; see `volume_medium`. half: the grids are looked up in 16 bits, in half the memory: their
+    numbers are rounded to 11 bits and end at 65504. All is still computed, and gradients kept, in full precision.
 
     Gradients reach every grid, the camera and the node's transform: the samples move with the ray and the box. They are
     computed by walking the ray again, so memory does not grow with `steps`.
@@ -52,6 +53,7 @@ class VolumeRenderer(RayRenderer):
     skip: float | None = 0.0
     light_steps: int = 32
     light_nodes: int = 48
+    half: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= MAX_STEPS:

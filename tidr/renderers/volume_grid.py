@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .rays import Rays
     from .volume import VolumeRenderer
 
+LARGEST_HALF, LARGEST = 65504.0, 3.4e38  # of 16 and of 32 bits
+
 
 def grid_layer(settings: VolumeRenderer, scene: Scene, node: Node, world: Rays, local: Rays) -> Layer:
     """What a `Volume` emits; see `VolumeRenderer`."""
@@ -38,10 +40,23 @@ def grid_layer(settings: VolumeRenderer, scene: Scene, node: Node, world: Rays, 
     return Layer(rgb, walk.alpha, walk.distance, normal=lambda: walk.normals(to_object))
 
 
+def packed_cells(volume: Volume, radiance: Parameter | None, terms: int, half: bool) -> Buffer:
+    """The density, and beside it what has `terms` vectors a cell, as kernels look them up: flat, cell by cell."""
+    depth, height, width = volume.shape
+    lines, kind, largest = (depth * height, width), "half" if half else "real", LARGEST_HALF if half else LARGEST
+    if radiance is None:
+        cells = Buffer((lines[0] * width,), kind)
+        march.pack_density(*lines, largest, volume.density.value, cells.ndarray)
+    else:
+        cells = Buffer((lines[0] * width * terms,), kind, vector=4)
+        march.pack_color(*lines, terms, largest, volume.density.value, radiance.value, cells.ndarray)
+    return cells
+
+
 class Packed:
     """A volume's grids as the march reads them, and the occupancy of its blocks."""
 
-    def __init__(self, volume: Volume, radiance: Parameter | None) -> None:
+    def __init__(self, volume: Volume, radiance: Parameter | None, half: bool) -> None:
         depth, height, width = self.shape = volume.shape
         count = depth * height * width
         self.activation = ACTIVATIONS.index(volume.density_activation)
@@ -50,12 +65,7 @@ class Packed:
         if radiance is not None:
             self.kind = march.HARMONICS if radiance is volume.sh else march.COLOR
             self.terms = radiance.rows // count
-        self.cells = Buffer((count * self.terms,), vector=0 if radiance is None else 4)
-        if radiance is None:
-            march.pack_density(depth * height, width, volume.density.value, self.cells.ndarray)
-        else:
-            values = (volume.density.value, radiance.value, self.cells.ndarray)
-            march.pack_color(depth * height, width, self.terms, *values)
+        self.cells = packed_cells(volume, radiance, self.terms, half)
         edge = march.BLOCK
         self.block_count = -(-depth // edge) * -(-height // edge) * -(-width // edge)
         self._density = volume.density.value
@@ -81,15 +91,15 @@ class Packed:
 _packed: weakref.WeakKeyDictionary[Volume, tuple[tuple[int, ...], Packed]] = weakref.WeakKeyDictionary()
 
 
-def packed_grid(volume: Volume, radiance: Parameter | None) -> Packed:
+def packed_grid(volume: Volume, radiance: Parameter | None, half: bool = False) -> Packed:
     """The volume's packed grids, made again when a parameter has changed."""
-    key = (runtime.generation(), volume.density.version, -1 if radiance is None else radiance.version)
+    key = (runtime.generation(), volume.density.version, -1 if radiance is None else radiance.version, half)
     held = _packed.get(volume)
     if held is None or held[0] != key:
         held = None
         _packed.pop(volume, None)
         with unrecorded():
-            _packed[volume] = (key, Packed(volume, radiance))
+            _packed[volume] = (key, Packed(volume, radiance, half))
     return _packed[volume][1]
 
 
@@ -112,7 +122,7 @@ class _March:
 
     def forward(self) -> None:
         rays, settings = self.rays, self.settings
-        self.packed = packed = packed_grid(self.volume, self.radiance)
+        self.packed = packed = packed_grid(self.volume, self.radiance, settings.half)
         self.blocks = packed.blocks(settings.skip)
         self.basis = Array((rays.count, packed.terms)) if packed.kind == march.HARMONICS else self.alpha
         if packed.kind == march.HARMONICS:

@@ -33,10 +33,18 @@ from tidr.fitting.tape import Operation, needs, run
 from tidr.kernels import accumulate
 from tidr.kernels.volume import march, march_adjoint, medium, medium_adjoint, medium_light
 from tidr.scene.graph import Node, Scene
-from tidr.scene.light import AmbientLight, DirectionalLight, EnvironmentLight, LocalLight, PointLight, SpotLight
+from tidr.scene.light import (
+    AmbientLight,
+    DirectionalLight,
+    EnvironmentLight,
+    LocalLight,
+    PointLight,
+    SpotLight,
+    refuse_unattenuated,
+)
 from tidr.scene.volume import ACTIVATIONS, Volume
 
-from .volume_grid import grid_layer
+from .volume_grid import grid_layer, packed_cells
 from .volume_layers import Layer
 
 if TYPE_CHECKING:
@@ -77,6 +85,7 @@ class LightTable:
     """The lights but an environment as the kernels take them (`kernels.volume.medium_light`): kinds, table, metric."""
 
     def __init__(self, scene: Scene, node: Node) -> None:
+        refuse_unattenuated(scene.lights)
         self.lights = [light for light in scene.lights.values() if not isinstance(light, EnvironmentLight)]
         self.count = len(self.lights)
         for name, light in scene.lights.items():
@@ -180,11 +189,9 @@ class Medium:
     def pack(self) -> None:
         """Bring the grids to where a march takes samples, and find the depths."""
         volume = self.volume
-        self.numbers = self.cells = Buffer((self.rows,))
-        march.pack_density(*self.lines, volume.density.value, self.numbers.ndarray)
+        self.numbers = self.cells = packed_cells(volume, None, 1, self.settings.half)
         if self.kind == march.COLOR:
-            self.cells = Buffer((self.rows,), vector=4)
-            march.pack_color(*self.lines, 1, volume.density.value, self.albedo.value, self.cells.ndarray)
+            self.cells = packed_cells(volume, self.albedo, 1, self.settings.half)
         self.depths = Buffer((self.depth_count,))
         medium_light.light_depths(*self._to_lights(), self.depths.ndarray, self.activation)
 

@@ -87,6 +87,11 @@ class VoxelRenderer(RayRenderer):
         if self.background_depth is not None and not np.isfinite(self.background_depth):
             raise SceneError("renderer.background_depth", f"is {self.background_depth}", "give a finite depth or None")
 
+    @property
+    def follows_rays(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Splats are projected; all else is found along rays."""
+        return self.method != "splat"
+
     def render(self, scene: Scene, cameras: Sequence[Camera], width: int, height: int) -> Image:
         """Draw a batch of cameras; see `tidr.render`."""
         if self.method == "splat":

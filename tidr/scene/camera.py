@@ -10,11 +10,13 @@ import numpy as np
 from tidr.errors import SceneError
 from tidr.parameter import Constraint, Parameter
 
+from .distortion import COEFFICIENTS, distort, undistort
 from .transform import (
     look_at_rotation,
     quaternion_from_rotation,
     rotation_adjoint,
-    rotation_from_quaternion,
+    rotation_numbers,
+    rotation_of,
     sphere_directions,
 )
 
@@ -24,16 +26,26 @@ class Camera:
 
     Parameters (world space, pixels at `width` x `height`; rendering at another size scales them):
         position: [3] centre of projection, world.
-        rotation: [4] camera-to-world quaternion, w first; OpenGL axes (x right, y up, looking along -z).
+        rotation: [4] camera-to-world quaternion, w first; OpenGL axes (x right, y up, looking along -z). With
+            rotation_as="6d" [6], two columns of its matrix, as of `Node`.
         focal: [2] fx, fy in pixels; for an orthographic camera pixels per world unit.
         principal_point: [2] cx, cy in pixels from the top left corner.
         aperture_radius, focus_distance: in world units, the second along the viewing axis; only of a perspective camera
             that was given them. What lies at another depth z is blurred to a disc of 2 aperture_radius focal
             |z - focus_distance| / (z focus_distance) pixels across (Potmesil and Chakravarty 1981, "A Lens and Aperture
             Camera Model for Synthetic Image Generation"). Only light transport draws such a camera.
+        distortion: [8] k1, k2, p1, p2, k3, k4, k5, k6 of scene/distortion.py, only of a perspective camera that was
+            given at least the first of them. Renderers that follow rays draw it exactly; of others the pinhole's
+            picture is drawn, with a margin, and resampled (renderers/lens.py).
 
     near and far bound `depth`, the distance along the viewing axis.
     """
+
+    distortion: Parameter | None = None
+    margin: tuple[int, int] = (
+        0,
+        0,
+    )  # pixels that pictures of `renderers/lens.py` have more, left and right, above and below
 
     def __init__(
         self,
@@ -48,6 +60,8 @@ class Camera:
         far: float = 1e6,
         aperture_radius: float | None = None,
         focus_distance: float | None = None,
+        distortion: Sequence[float] | None = None,
+        rotation_as: str | None = None,
     ) -> None:
         if kind not in ("perspective", "orthographic"):
             raise SceneError("camera", f"type is {kind!r}", "choose perspective or orthographic")
@@ -55,13 +69,12 @@ class Camera:
             raise SceneError("camera", f"size {width} x {height}", "give at least one pixel each way")
         if not 0 < near < far:
             raise SceneError("camera", f"near {near} and far {far}", "0 < near < far is needed")
-        if not np.linalg.norm(rotation) > 1e-12:
-            raise SceneError("camera", "rotation quaternion has length 0", "give a unit quaternion, w first")
         if not (np.asarray(focal) > 0).all():
             raise SceneError("camera", f"focal {tuple(focal)} is not positive", "give fx, fy > 0 in pixels")
         self.kind, self.width, self.height, self.near, self.far = kind, int(width), int(height), float(near), float(far)
         self.position = Parameter(np.asarray(position, np.float64).reshape(3))
-        self.rotation = Parameter(np.asarray(rotation, np.float64).reshape(4), Constraint(unit=True))
+        numbers, unit = rotation_numbers(rotation, rotation_as, "camera")
+        self.rotation = Parameter(numbers, Constraint(unit=unit))
         self.focal = Parameter(np.asarray(focal, np.float64).reshape(2), Constraint(positive=True))
         self.principal_point = Parameter(np.asarray(principal_point, np.float64).reshape(2))
         self.aperture_radius = self.focus_distance = None
@@ -69,6 +82,8 @@ class Camera:
             radius, distance = _lens(kind, aperture_radius, focus_distance)
             self.aperture_radius = Parameter(radius, Constraint(clamp=(0.0, np.inf)))
             self.focus_distance = Parameter(distance, Constraint(positive=True))
+        if distortion is not None:
+            self.distortion = Parameter(_coefficients(kind, distortion))
 
     @classmethod
     def look_at(
@@ -124,12 +139,16 @@ class Camera:
     def camera_to_world(self) -> np.ndarray:
         """[4, 4] pose in OpenGL axes."""
         matrix = np.eye(4)
-        matrix[:3, :3] = rotation_from_quaternion(self.rotation.host())
+        matrix[:3, :3] = rotation_of(self.rotation.host())
         matrix[:3, 3] = self.position.host()
         return matrix
 
     def parameters(self) -> dict[str, Parameter]:
-        lens = {"aperture_radius": self.aperture_radius, "focus_distance": self.focus_distance}
+        lens = {
+            "aperture_radius": self.aperture_radius,
+            "focus_distance": self.focus_distance,
+            "distortion": self.distortion,
+        }
         return {
             "position": self.position,
             "rotation": self.rotation,
@@ -147,7 +166,7 @@ class Camera:
             [4, 4] matrix that takes (x, y, z, 1) in world space to (column * w, row * w, w, depth), and the eye [4]:
             the vector from a point p to the camera is eye[:3] - eye[3] * p.
         """
-        rotation = rotation_from_quaternion(self.rotation.host())
+        rotation = rotation_of(self.rotation.host())
         position = self.position.host()
         axes = self._screen_axes(width, height)
         matrix = np.zeros((4, 4))
@@ -160,8 +179,8 @@ class Camera:
         self, width: int, height: int, gradient: np.ndarray, to_eye: np.ndarray
     ) -> dict[str, np.ndarray]:
         """Gradients of this camera's parameters from dL/dmatrix [4, 4] and dL/deye [4]."""
-        quaternion = self.rotation.host()
-        rotation = rotation_from_quaternion(quaternion)
+        numbers = self.rotation.host()
+        rotation = rotation_of(numbers)
         position = self.position.host()
         axes = self._screen_axes(width, height)
         to_linear = gradient[:, :3] - np.outer(gradient[:, 3], position)
@@ -174,11 +193,11 @@ class Camera:
             to_position = to_position + to_eye[:3]
         else:
             to_rotation[:, 2] += to_eye[:3]
-        sx, sy = width / self.width, height / self.height
+        (sx, sy), _, _ = self._intrinsics(width, height)
         column, sign = (2, -1.0) if self.kind == "perspective" else (3, 1.0)
         return {
             "position": to_position,
-            "rotation": rotation_adjoint(quaternion, to_rotation),
+            "rotation": rotation_adjoint(numbers, to_rotation),
             "focal": np.array([to_axes[0, 0] * sx, -to_axes[1, 1] * sy]),
             "principal_point": sign * np.array([to_axes[0, column] * sx, to_axes[1, column] * sy]),
         }
@@ -188,7 +207,7 @@ class Camera:
 
         The direction has length 1 / cosine of its angle to the viewing axis.
         """
-        rotation = rotation_from_quaternion(self.rotation.host())
+        rotation = rotation_of(self.rotation.host())
         found = np.zeros((2, 3, 3))
         found[self._spread()] = rotation @ self._pixel_axes(width, height)
         if self.kind == "orthographic":
@@ -198,20 +217,18 @@ class Camera:
 
     def unprojection_adjoint(self, width: int, height: int, gradient: np.ndarray) -> dict[str, np.ndarray]:
         """Gradients of this camera's parameters from dL/dunprojection [2, 3, 3]."""
-        quaternion = self.rotation.host()
-        rotation, axes = rotation_from_quaternion(quaternion), self._pixel_axes(width, height)
+        numbers = self.rotation.host()
+        rotation, axes = rotation_of(numbers), self._pixel_axes(width, height)
         spread = gradient[self._spread()]
         to_axes, to_rotation = rotation.T @ spread, spread @ axes.T
         if self.kind == "orthographic":
             to_rotation[:, 2] -= gradient[1, :, 2]
-        size = np.array([width / self.width, height / self.height])
-        fx, fy = self.focal.host() * size
-        cx, cy = self.principal_point.host() * size
+        size, (fx, fy), (cx, cy) = self._intrinsics(width, height)
         to_fx = (cx * to_axes[0, 2] - to_axes[0, 0]) / fx**2
         to_fy = (to_axes[1, 1] - cy * to_axes[1, 2]) / fy**2
         return {
             "position": gradient[0, :, 2],
-            "rotation": rotation_adjoint(quaternion, to_rotation),
+            "rotation": rotation_adjoint(numbers, to_rotation),
             "focal": np.array([to_fx, to_fy]) * size,
             "principal_point": np.array([-to_axes[0, 2] / fx, to_axes[1, 2] / fy]) * size,
         }
@@ -220,21 +237,58 @@ class Camera:
         """[7]: aperture radius times the camera's right and up (world), focus distance; without a lens 0 and 1."""
         if self.aperture_radius is None or self.focus_distance is None:
             return np.array([0.0] * 6 + [1.0])
-        axes = self.aperture_radius.host() * rotation_from_quaternion(self.rotation.host())[:, :2]
+        axes = self.aperture_radius.host() * rotation_of(self.rotation.host())[:, :2]
         return np.append(axes.T, self.focus_distance.host())
 
     def lens_adjoint(self, gradient: np.ndarray) -> dict[str, np.ndarray]:
         """Gradients of this camera's parameters from dL/dlens [7]."""
         if self.aperture_radius is None:
             return {}
-        quaternion, to_axes = self.rotation.host(), gradient[:6].reshape(2, 3).T
+        numbers, to_axes = self.rotation.host(), gradient[:6].reshape(2, 3).T
         to_rotation = np.zeros((3, 3))
         to_rotation[:, :2] = self.aperture_radius.host() * to_axes
         return {
-            "rotation": rotation_adjoint(quaternion, to_rotation),
-            "aperture_radius": (to_axes * rotation_from_quaternion(quaternion)[:, :2]).sum(),
+            "rotation": rotation_adjoint(numbers, to_rotation),
+            "aperture_radius": (to_axes * rotation_of(numbers)[:, :2]).sum(),
             "focus_distance": gradient[6],
         }
+
+    def film(self, width: int, height: int) -> np.ndarray:
+        """[12]: fx, fy, cx, cy in pixels of a picture of this size, and the coefficients of distortion."""
+        _, focal, centre = self._intrinsics(width, height)
+        coefficients = np.zeros(len(COEFFICIENTS)) if self.distortion is None else self.distortion.host()
+        return np.concatenate([focal, centre, coefficients])
+
+    def film_adjoint(self, width: int, height: int, gradient: np.ndarray) -> dict[str, np.ndarray]:
+        """Gradients of this camera's parameters from dL/dfilm [12]."""
+        size, _, _ = self._intrinsics(width, height)
+        found = {"focal": gradient[:2] * size, "principal_point": gradient[2:4] * size}
+        return found if self.distortion is None else found | {"distortion": gradient[4:]}
+
+    def distorted(self, pixels, width: int, height: int) -> np.ndarray:
+        """Where the lens shows what a pinhole of the same focal length sees at pixels [..., 2] (column, row)."""
+        _, focal, centre = self._intrinsics(width, height)
+        return distort((np.asarray(pixels) - centre) / focal, self.film(width, height)[4:])[0] * focal + centre
+
+    def undistorted(self, pixels, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+        """The inverse of `distorted` [..., 2]; and [...] whether the lens shows anything there, or folds before."""
+        _, focal, centre = self._intrinsics(width, height)
+        points, inside = undistort((np.asarray(pixels) - centre) / focal, self.film(width, height)[4:])
+        return points * focal + centre, inside
+
+    def overflow(self, width: int, height: int) -> np.ndarray:
+        """[H, W] bool: pixels that the lens leaves without a ray, since its distortion folds before it gets there.
+
+        They are drawn as the last ray before them and have no gradient; `1 - overflow` is a mask for losses.
+        """
+        rows, columns = np.mgrid[:height, :width] + 0.5
+        return ~self.undistorted(np.stack([columns, rows], -1), width, height)[1]
+
+    def _intrinsics(self, width: int, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Pixels of a picture of this size, margin included, for one of the camera's [2]; fx, fy and cx, cy there."""
+        margin = np.array(self.margin)
+        size = (np.array([width, height]) - 2 * margin) / (self.width, self.height)
+        return size, self.focal.host() * size, self.principal_point.host() * size + margin
 
     def _spread(self) -> int:
         """Which of origin (0) and direction (1) differs from pixel to pixel."""
@@ -242,17 +296,13 @@ class Camera:
 
     def _pixel_axes(self, width: int, height: int) -> np.ndarray:
         """[3, 3] (column, row, 1) to camera space (OpenGL axes): the direction, or the offset where parallel."""
-        size = np.array([width / self.width, height / self.height])
-        fx, fy = self.focal.host() * size
-        cx, cy = self.principal_point.host() * size
+        _, (fx, fy), (cx, cy) = self._intrinsics(width, height)
         ahead = -1.0 if self.kind == "perspective" else 0.0
         return np.array([[1 / fx, 0, -cx / fx], [0, -1 / fy, cy / fy], [0, 0, ahead]])
 
     def _screen_axes(self, width: int, height: int) -> np.ndarray:
         """[4, 4] camera space (OpenGL axes) to (column * w, row * w, w, depth)."""
-        scale = np.array([width / self.width, height / self.height])
-        fx, fy = self.focal.host() * scale
-        cx, cy = self.principal_point.host() * scale
+        _, (fx, fy), (cx, cy) = self._intrinsics(width, height)
         if self.kind == "perspective":
             return np.array([[fx, 0, -cx, 0], [0, -fy, -cy, 0], [0, 0, -1, 0], [0, 0, -1, 0]], np.float64)
         return np.array([[fx, 0, 0, cx], [0, -fy, 0, cy], [0, 0, 0, 1], [0, 0, -1, 0]], np.float64)
@@ -271,13 +321,27 @@ def _lens(kind: str, radius: float | None, distance: float | None) -> tuple[floa
     return radius, distance
 
 
-def pinhole_parameters(cameras: Sequence[Camera]) -> list[Parameter]:
+def _coefficients(kind: str, given: Sequence[float]) -> np.ndarray:
+    """All coefficients of distortion [8], those not given 0."""
+    values = np.asarray(given, np.float64).reshape(-1)
+    if kind != "perspective":
+        raise SceneError("camera", f"distortion of a camera of type {kind!r}", "only perspective cameras have it")
+    if not 1 <= values.size <= len(COEFFICIENTS) or not np.isfinite(values).all():
+        names = ", ".join(COEFFICIENTS)
+        raise SceneError("camera", f"distortion is {list(given)}", f"give 1 to 8 finite numbers: {names}")
+    return np.append(values, np.zeros(len(COEFFICIENTS) - values.size))
+
+
+def pinhole_parameters(cameras: Sequence[Camera], distorted: bool = False) -> list[Parameter]:
     """The parameters of all cameras, one after the other, for renderers in which every pixel is one ray of a camera.
 
     Raises:
-        SceneError: a camera with a lens, or a meter.
+        SceneError: a camera with a thin lens, a meter, or unless `distorted` one with distortion.
     """
     for camera in cameras:
+        if camera.distortion is not None and not distorted:
+            name = camera.position.path.rpartition(".")[0] or "camera"
+            raise SceneError(name, "has distortion, which is not drawn here", "use tidr.render, or undistort pictures")
         if camera.kind not in ("perspective", "orthographic") or camera.aperture_radius is not None:
             name = camera.position.path.rpartition(".")[0] or "camera"
             what = "has a lens (aperture_radius)" if camera.kind == "perspective" else f"is a {camera.kind}"

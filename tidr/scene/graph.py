@@ -15,7 +15,7 @@ from .camera import Camera
 from .light import EnvironmentLight, Light
 from .material import Material
 from .mesh import Mesh
-from .transform import compose, compose_adjoint
+from .transform import compose, compose_adjoint, rotation_numbers
 
 MAX_DEPTH = 64
 
@@ -52,7 +52,8 @@ class Node:
     """A place in the scene: transform, parent, and a geometry that other nodes may share (instancing).
 
     Parameters: translation [3]; rotation [4], quaternion, w first; scale, a number or [3]; all local to parent. Points
-    are scaled, then rotated, then translated.
+    are scaled, then rotated, then translated. With rotation_as="6d", or six numbers for `rotation`, the rotation is
+    [6], two columns of its matrix (Zhou et al. 2019, scene/transform.py), which a fit may move by any amount.
     """
 
     def __init__(
@@ -63,16 +64,15 @@ class Node:
         translation=(0, 0, 0),
         rotation=(1, 0, 0, 0),
         scale: Any = 1.0,
+        rotation_as: str | None = None,
     ) -> None:
         self.name = ""
         self.geometry, self.materials, self.parent = geometry, tuple(materials), parent
-        if not np.linalg.norm(rotation) > 1e-12:
-            raise SceneError("rotation", "quaternion has length 0", "give a unit quaternion, w first")
+        numbers, unit = rotation_numbers(rotation, rotation_as, "node")
         if not (np.asarray(scale) > 0).all() or np.shape(scale) not in ((), (3,)):
             raise SceneError("scale", f"is {scale}", "give one positive number or three")
         self.translation = Parameter(np.asarray(translation, np.float64).reshape(3))
-        unit = np.asarray(rotation, np.float64).reshape(4)
-        self.rotation = Parameter(unit / np.linalg.norm(unit), Constraint(unit=True))
+        self.rotation = Parameter(numbers / np.linalg.norm(numbers) if unit else numbers, Constraint(unit=unit))
         self.scale = Parameter(np.asarray(scale, np.float64), Constraint(positive=True))
 
     @property
@@ -116,6 +116,7 @@ class Scene:
         self.nodes: dict[str, Node] = {}
         self.cameras: dict[str, Camera] = {}
         self.lights: dict[str, Light] = {}
+        self.unseen: EnvironmentLight | None = None  # lights surfaces and is not shown; see fitting/views.py
         self.materials: dict[str, Material] = {}
         self.source: Any = None
         self.plugins: list[Path] = []

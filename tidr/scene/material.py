@@ -43,6 +43,7 @@ MATERIAL_TYPES: dict[str, dict[str, Slot]] = {
     "lambert": {"albedo": ALBEDO},
     "phong": {"albedo": ALBEDO, "specular": Slot(3, 0.04), "shininess": Slot(1, 32.0, (0.0, 1e4))},
     "blinn_phong": {"albedo": ALBEDO, "specular": Slot(3, 0.04), "shininess": Slot(1, 32.0, (0.0, 1e4))},
+    "pytorch3d": {"albedo": ALBEDO, "specular": Slot(3, 1.0), "shininess": Slot(1, 64.0, (0.0, 1e4))},
     "metallic_roughness": {"albedo": ALBEDO, "roughness": Slot(1, 0.5), "metallic": Slot(1, 0.0)},
     "conductor": {"eta": ETA, "k": K, "roughness": SMOOTH, "specular": TINT},
     "dielectric": {"ior": IOR, "roughness": SMOOTH, "specular": TINT, "transmittance": TINT},
@@ -94,6 +95,8 @@ class Material:
     is the parameter `<material>.<slot>`: [3] or scalar, or the texels [H, W, C]. Slots of every type, parameters only
     where they are given: `emission`, radiance [3] that the front of the surface sends out; `opacity`, the share of
     light that does not go straight through; `normal`, a texture of normals in the tangent frame, (n + 1) / 2, green up.
+
+    "pytorch3d" is no physical model but a lookalike, see `tidr.shaders.add_look`.
 
     A conductor's index of refraction is `eta` + i `k`, or that of the metal `preset` (a key of `CONDUCTORS`); without
     either it is a perfect mirror. The number 0 as the roughness of a conductor, dielectric or plastic makes it smooth

@@ -9,6 +9,7 @@ from tidr.errors import SceneError
 from tidr.parameter import Constraint, Parameter
 from tidr.runtime import generation
 
+from .quads import cut_quads
 from .topology import Topology
 
 SHADINGS = ("smooth", "flat", "file")
@@ -22,12 +23,14 @@ class Mesh:
     surface.
 
     Args:
-        vertices: [V, 3]. faces: [F, 3] indices into vertices, counter-clockwise seen from outside.
+        vertices: [V, 3]. faces: [F, 3] indices into vertices, counter-clockwise seen from outside; or quads [Q, 4],
+            each cut into two triangles (uv_faces and normal_faces then may be [Q, 4] too, face_materials [Q]).
         uvs, uv_faces: [T, 2] and [F, 3]; uv_faces defaults to faces.
         normals, normal_faces: [N, 3] and [F, 3]; used when shading is "file".
         face_materials: [F] index of the material slot of each face.
         shading: "smooth" takes normals from the vertices as they are (area-weighted), "flat" from the faces, "file" the
             given ones; by default "file" where normals are given, else "smooth".
+        quads: [Q] the triangles that make a quad with the next one; they are written as quads.
 
     Raises:
         SceneError: wrong shape, index out of range (names the face), not finite, empty.
@@ -46,9 +49,14 @@ class Mesh:
         face_materials=None,
         attributes: dict | None = None,
         shading: str | None = None,
+        quads=None,
     ) -> None:
         self.vertices = Parameter(_rows("vertices", vertices, 3))
         count = self.vertices.rows
+        if np.ndim(faces) == 2 and np.shape(faces)[1] == 4:
+            faces, uv_faces, normal_faces, face_materials = self._cut(faces, uv_faces, normal_faces, face_materials)
+            quads = np.arange(0, len(faces), 2)
+        self.quads = None if quads is None else np.ascontiguousarray(quads, np.int32)
         self.faces = _indices("faces", faces, count)
         if count == 0 or len(self.faces) == 0:
             raise SceneError("mesh", f"{count} vertices and {len(self.faces)} faces", "give at least one triangle")
@@ -87,6 +95,7 @@ class Mesh:
             colors=data.colors,
             face_materials=data.face_materials,
             shading=shading,
+            quads=data.quads,
         )
 
     def parameters(self) -> dict[str, Parameter]:
@@ -114,6 +123,26 @@ class Mesh:
         corners = [self.faces, self.uv_faces, self.normal_faces]
         values = 4 * sum(parameter.rows * parameter.channels for parameter in self.parameters().values())
         return values + sum(array.nbytes for array in corners if array is not None)
+
+    def _cut(self, quads, uv_faces, normal_faces, materials) -> tuple:
+        """Triangles of quads, and of the index arrays that go with them."""
+        quads = _indices("faces", quads, self.vertices.rows, 4)
+        twice = (np.diff(np.sort(quads, axis=1), axis=1) == 0).any(1)
+        if twice.any():
+            face = int(twice.argmax())
+            what = f"face {face} is {quads[face].tolist()}, a vertex twice"
+            raise SceneError("faces", what, "triangulate polygons first")
+        cut = cut_quads(self.vertices.numpy(), quads).reshape(len(quads), 6)
+        tables = [quads, *(None if table is None else np.asarray(table) for table in (uv_faces, normal_faces))]
+        tables = [
+            np.take_along_axis(table, cut, axis=1).reshape(-1, 3)
+            if table is not None and table.shape == quads.shape
+            else table
+            for table in tables
+        ]
+        if materials is not None and np.shape(materials) == (len(quads),):
+            materials = np.repeat(materials, 2)
+        return *tables, materials
 
     def _corners(self, name: str, of: Parameter | None, given) -> np.ndarray | None:
         if of is None:
@@ -156,9 +185,9 @@ def _rows(name: str, array, channels: int | None, count: int | None = None) -> n
     return array
 
 
-def _indices(name: str, array, count: int) -> np.ndarray:
+def _indices(name: str, array, count: int, corners: int = 3) -> np.ndarray:
     array = np.asarray(array)
-    if array.ndim != 2 or array.shape[1] != 3:
+    if array.ndim != 2 or array.shape[1] != corners:
         raise SceneError(name, f"got shape {array.shape}, expected [F, 3]", "triangulate polygons first")
     if array.dtype.kind not in "iu" and array.size:
         raise SceneError(name, f"has type {array.dtype}, expected integers")

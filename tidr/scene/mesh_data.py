@@ -30,7 +30,7 @@ class MeshData:
     """A triangle mesh as a file gives it.
 
     Positions are welded: uvs and normals have index arrays of their own, so a uv seam does not cut the surface. Colours
-    are linear RGB; uv has its origin bottom left, v up.
+    are linear RGB; uv has its origin bottom left, v up. Triangle `quads[i]` and the next one were a quad.
     """
 
     vertices: np.ndarray  # [V, 3] f64, object space
@@ -42,3 +42,4 @@ class MeshData:
     colors: np.ndarray | None = None  # [V, 3] f64, linear
     face_materials: np.ndarray | None = None  # [F] int32 into materials
     materials: tuple[MaterialData, ...] = ()
+    quads: np.ndarray | None = None  # [Q] int32 into faces

@@ -32,7 +32,10 @@ def back_project(depth, camera: Camera) -> np.ndarray:
     height, width = depth.shape
     origin, direction = camera.unprojection(width, height)
     rows, columns = np.mgrid[:height, :width] + 0.5
-    pixels = np.stack([columns, rows, np.ones_like(rows)], -1)
+    pixels = np.stack([columns, rows], -1)
+    if camera.distortion is not None:
+        pixels, _ = camera.undistorted(pixels, width, height)
+    pixels = np.append(pixels, np.ones_like(rows)[..., None], -1)
     points = pixels @ origin.T + depth[..., None] * (pixels @ direction.T)
     return np.where(depth[..., None] > 0, points, camera.position.host())
 

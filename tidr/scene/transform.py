@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tidr.errors import SceneError
@@ -19,8 +21,68 @@ def rotation_from_quaternion(quaternion: np.ndarray) -> np.ndarray:
     )
 
 
-def rotation_adjoint(quaternion: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """dL/dquaternion [4] from dL/drotation [3, 3], through the normalisation."""
+def rotation_from_columns(columns: np.ndarray) -> np.ndarray:
+    """[3, 3] rotation whose first two columns are those given [6], one after the other, made orthonormal in turn.
+
+    Zhou, Barnes, Lu, Yang and Li 2019, "On the Continuity of Rotation Representations in Neural Networks": unlike
+    quaternions, these six numbers have no second set that means the same far away.
+    """
+    x = columns[:3] / np.linalg.norm(columns[:3])
+    y = columns[3:] - x * (x @ columns[3:])
+    y /= np.linalg.norm(y)
+    return np.stack([x, y, np.cross(x, y)], axis=1)
+
+
+def rotation_of(numbers: np.ndarray) -> np.ndarray:
+    """[3, 3] rotation of a quaternion [4] or of two columns [6]."""
+    return rotation_from_columns(numbers) if len(numbers) == 6 else rotation_from_quaternion(numbers)
+
+
+def quaternion_of(numbers: np.ndarray) -> np.ndarray:
+    """The same rotation as a quaternion [4]; one is left as it is."""
+    return quaternion_from_rotation(rotation_of(numbers)) if len(numbers) == 6 else numbers
+
+
+def rotation_numbers(rotation: Any, rotation_as: str | None, where: str) -> tuple[np.ndarray, bool]:
+    """What a rotation parameter holds, and whether it is kept to length 1.
+
+    Args:
+        rotation: a quaternion [4], or two columns [6]. rotation_as: "quaternion", "6d", or None for the one given.
+
+    Raises:
+        SceneError: numbers that make no rotation, or an unknown name.
+    """
+    numbers = np.asarray(rotation, np.float64).reshape(-1)
+    if rotation_as not in (None, "quaternion", "6d"):
+        raise SceneError(f"{where}.rotation_as", f"is {rotation_as!r}", 'choose "quaternion" or "6d"')
+    if numbers.size == 6:
+        if not np.linalg.norm(np.cross(numbers[:3], numbers[3:])) > 1e-12:
+            raise SceneError(where, "rotation columns are parallel, or have length 0", "give two columns of a rotation")
+        return (
+            (quaternion_from_rotation(rotation_of(numbers)), True) if rotation_as == "quaternion" else (numbers, False)
+        )
+    if numbers.size != 4 or not np.linalg.norm(numbers) > 1e-12:
+        raise SceneError(where, f"rotation is {numbers.tolist()}, of length 0 or no quaternion", "give one, w first")
+    if rotation_as == "6d":
+        return rotation_from_quaternion(numbers)[:, :2].T.reshape(6), False
+    return numbers, True
+
+
+def rotation_adjoint(numbers: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """dL/dnumbers from dL/drotation [3, 3], through the normalisation: of a quaternion [4] or two columns [6]."""
+    return _columns_adjoint(numbers, gradient) if len(numbers) == 6 else _quaternion_adjoint(numbers, gradient)
+
+
+def _columns_adjoint(columns: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    (x, y, _), b = rotation_from_columns(columns).T, columns[3:]
+    across = np.linalg.norm(b - x * (x @ b))
+    to_x, to_y = gradient[:, 0] + np.cross(y, gradient[:, 2]), gradient[:, 1] + np.cross(gradient[:, 2], x)
+    to_y = (to_y - y * (y @ to_y)) / across
+    to_x = to_x - (x @ to_y) * b - (x @ b) * to_y
+    return np.append((to_x - x * (x @ to_x)) / np.linalg.norm(columns[:3]), to_y - x * (x @ to_y))
+
+
+def _quaternion_adjoint(quaternion: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     length = np.linalg.norm(quaternion)
     w, x, y, z = unit = quaternion / length
     g = gradient
@@ -70,22 +132,22 @@ def quaternion_from_euler(degrees) -> np.ndarray:
     return quaternion_from_rotation(rotation)
 
 
-def compose(translation, quaternion, scale) -> np.ndarray:
-    """[4, 4] local-to-parent matrix: scale, then rotate, then translate."""
+def compose(translation, rotation, scale) -> np.ndarray:
+    """[4, 4] local-to-parent matrix: scale, then rotate (a quaternion or two columns), then translate."""
     matrix = np.eye(4)
-    matrix[:3, :3] = rotation_from_quaternion(quaternion) * np.broadcast_to(scale, 3)
+    matrix[:3, :3] = rotation_of(rotation) * np.broadcast_to(scale, 3)
     matrix[:3, 3] = translation
     return matrix
 
 
-def compose_adjoint(quaternion, scale, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """dL/d(translation, quaternion, scale) from dL/dmatrix [4, 4]; scale keeps its own shape, () or (3,)."""
-    rotation = rotation_from_quaternion(quaternion)
+def compose_adjoint(numbers, scale, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """dL/d(translation, rotation, scale) from dL/dmatrix [4, 4]; scale keeps its own shape, () or (3,)."""
+    rotation = rotation_of(numbers)
     linear = gradient[:3, :3]
     per_axis = (linear * rotation).sum(0)
     scale = np.asarray(scale)
     to_scale = per_axis.sum() if scale.ndim == 0 else per_axis
-    return gradient[:3, 3], rotation_adjoint(quaternion, linear * np.broadcast_to(scale, 3)), np.asarray(to_scale)
+    return gradient[:3, 3], rotation_adjoint(numbers, linear * np.broadcast_to(scale, 3)), np.asarray(to_scale)
 
 
 def look_at_rotation(position, target, up, where: str) -> np.ndarray:

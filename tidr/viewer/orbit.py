@@ -83,7 +83,12 @@ def camera_like(lens: Camera) -> Camera:
     """A camera of the same kind and optics, for an `Orbit` to place; the original's parameters stay its own."""
     lengths = {"aperture_radius": lens.aperture_radius, "focus_distance": lens.focus_distance}
     options: Any = {name: float(value.host()) for name, value in lengths.items() if value is not None}
-    values = (lens.position.host(), lens.rotation.host(), lens.focal.host(), lens.principal_point.host())
+    values = (
+        lens.position.host(),
+        quaternion_from_rotation(lens.camera_to_world[:3, :3]),
+        lens.focal.host(),
+        lens.principal_point.host(),
+    )
     return Camera(*values, lens.width, lens.height, kind=lens.kind, near=lens.near, far=lens.far, **options)
 
 

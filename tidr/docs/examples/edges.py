@@ -1,5 +1,6 @@
 """An edge treatment of your own: the pixels stay as they are, and along outlines against the background the gradient is
-that of OpenDR (Loper and Black 2014): the picture's own slope moves with the triangle that is seen there."""
+that of OpenDR (Loper and Black 2014), as by the built-in "opendr", in short: the picture's own slope moves with the
+triangle that is seen there."""
 
 import taichi as ti
 
@@ -33,8 +34,8 @@ def pull(width: int, height: int, face: A1, triangles: A2, screen: A2, image: A2
                         grad_screen[rows[k], 2] += share * ends[k][axis] / screen[rows[k], 2]
 
 
-@tidr.register_edges("opendr")
-class OpenDr:
+@tidr.register_edges("slope")
+class Slope:
     def __init__(self, found) -> None:
         self.face, self.entries = found.face.ndarray, found.entries
 
@@ -46,5 +47,5 @@ class OpenDr:
             image.set_grad(image.grad_numpy() + out.grad_numpy())
             pull(views.width, views.height, *arrays)
 
-        run(Operation(lambda: out.value.copy_from(image.value), backward, [image, screen], [out], "opendr"))
+        run(Operation(lambda: out.value.copy_from(image.value), backward, [image, screen], [out], "slope"))
         return out

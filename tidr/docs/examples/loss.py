@@ -26,7 +26,7 @@ def add_up_adjoint(x: A2, y: A2, scale: float, grad_out: A2, grad_x: A2):
         grad_x[i, c] += grad_out[0, 0] * slope / (x.shape[0] * x.shape[1])
 
 
-@tidr.register_loss("lorentzian")
+@tidr.register_loss("lorentzian", mean=True)
 def lorentzian(image, target) -> Loss:
     seen, wanted, out = image.rgb, target.rgb, Array(())
 
