@@ -1,4 +1,4 @@
-"""Light as spherical harmonics: closed forms of methods A10, least squares, gradients, scene files."""
+"""Light as spherical harmonics: closed forms of methods A10, least squares, scene files."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,6 @@ import pytest
 import tidr
 from tidr.errors import SceneError
 from tidr.scene.harmonics import basis, texel_directions
-
-from .gradients import directional_check, weighted
 
 SIZE, DRAWER = 12, tidr.Rasterizer(edges="none")
 
@@ -86,20 +84,6 @@ def test_least_squares_recover_a_light_exactly(f64):
     assert np.allclose(found, tidr.SphericalHarmonicLight(low).radiance(back), atol=1e-10)
     even = tidr.SphericalHarmonicLight.of_environment(tidr.EnvironmentLight((1.0, 2.0, 3.0)))
     assert np.allclose(even.radiance(directions), (1, 2, 3))
-
-
-def problem():
-    scene = ball(tidr.SphericalHarmonicLight(some(16, 3)), type="metallic_roughness", albedo=(0.3, 0.5, 0.8))
-    weights = np.random.default_rng(4).normal(size=(SIZE, SIZE, 3))
-    arrays = list(scene.parameters("sky.*", "ball.vertices", "paint.metallic", "front.position").values())
-    return lambda: weighted(tidr.render(scene, "front", DRAWER).rgb, weights), arrays
-
-
-@pytest.mark.row(112)
-def test_gradients_to_coefficients_and_normals(f64):
-    gradients = directional_check(*problem(), f64, 16)
-    assert all(np.abs(gradient).max() > 0 for gradient in gradients)
-    assert not gradients[0][9:].any()
 
 
 def test_scene_files_hold_it(f64, tmp_path):

@@ -23,7 +23,7 @@ allocations = 0
 
 
 class Buffer:
-    """An uninitialised Taichi ndarray of reals (`kind="real"`), f64 ("double"), f16 ("half") or 32-bit integers ("int").
+    """An uninitialised Taichi ndarray of reals (`kind="real"`), f64 ("double"), f16 ("half") or 32-bit ints ("int").
 
     When the last reference goes, the memory is kept for the next buffer of the same kind and shape, so a loop that
     renders and drops images allocates nothing after its second turn. `allocations` counts what was really allocated.

@@ -1,8 +1,8 @@
 """Surfaces lit by an environment: diffuse light by its blurred map, highlights by the split sum; hand-written adjoints.
 
-A chain [T, 3] holds maps, the rows of `levels` [L, 3] say where: (first row, height, width). Level 0 is the light that a
-diffuse surface receives, over pi; levels 1 to L - 1 are what a mirrored view sees at roughness `rough` [L], growing. In
-between all is linear in roughness, below the first and above the last constant. Level 1 is the environment itself
+A chain [T, 3] holds maps, the rows of `levels` [L, 3] say where: (first row, height, width). Level 0 is the light that
+a diffuse surface receives, over pi; levels 1 to L - 1 are what a mirrored view sees at roughness `rough` [L], growing.
+In between all is linear in roughness, below the first and above the last constant. Level 1 is the environment itself
 (kernels/environment.py); of all others the first and last row are the poles, so that nothing jumps there.
 
 Highlights: light along the mirrored view times F0 scale + bias, both from a table (brdf_table.py) over roughness and

@@ -81,9 +81,9 @@ class LightSource:
             return cls(shade.AMBIENT, None, light.radiance)
         if isinstance(light, DirectionalLight):
             return cls(shade.DIRECTIONAL, light.direction, light.irradiance)
-        spot = light if isinstance(light, SpotLight) else None
-        kind = shade.POINT if spot or light.attenuated else shade.UNATTENUATED
-        return cls(kind, light.position, light.intensity, spot)
+        if isinstance(light, SpotLight):
+            return cls(shade.POINT, light.position, light.intensity, light)
+        return cls(shade.POINT if light.attenuated else shade.UNATTENUATED, light.position, light.intensity)
 
     def parameters(self) -> list[Array]:
         """All that the light's effect depends on."""

@@ -36,7 +36,6 @@ from tidr.scene.graph import Node, Scene
 from tidr.scene.light import (
     AmbientLight,
     DirectionalLight,
-    EnvironmentLight,
     LocalLight,
     PointLight,
     SpotLight,
@@ -86,7 +85,7 @@ class LightTable:
 
     def __init__(self, scene: Scene, node: Node) -> None:
         refuse_unattenuated(scene.lights)
-        self.lights = [light for light in scene.lights.values() if not isinstance(light, EnvironmentLight)]
+        self.lights = [light for light in scene.lights.values() if isinstance(light, LocalLight)]
         self.count = len(self.lights)
         for name, light in scene.lights.items():
             if isinstance(light, SpotLight):
