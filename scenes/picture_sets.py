@@ -12,7 +12,7 @@ import tidr
 from tidr.files.image import linear_to_srgb, srgb_to_linear, write_image
 
 DISTANCE, FOV_Y_DEGREES = 3.2, 40.0
-LEVELS = 6  # of 255
+LEVELS = 8  # of 255
 
 
 def write_views(

@@ -231,7 +231,7 @@ def facets() -> tidr.Scene:
     return scene
 
 
-@pytest.mark.row(5)
+@pytest.mark.row(5, 23)
 def test_constant_colours_give_exactly_zero_except_at_treated_edges(f64):
     scene = facets()
     vertices = scene.parameters()["facets.vertices"]
@@ -268,7 +268,7 @@ def steady_pixels(scene) -> np.ndarray:
     return steady & (found.ids >= 0)
 
 
-@pytest.mark.row(4)
+@pytest.mark.row(4, 23)
 @pytest.mark.row(16)
 @pytest.mark.row(17)
 @pytest.mark.row(118)

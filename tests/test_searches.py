@@ -57,7 +57,7 @@ def squares(make, parameter):
     return closure
 
 
-@pytest.mark.row(169)
+@pytest.mark.row(23, 169)
 def test_one_step_solves_linear_least_squares(f64):
     """Exactly without damping; by one share of it with the usual one; a held channel stays."""
     rng = np.random.default_rng(0)
@@ -97,7 +97,7 @@ def test_rosenbrock(f64, make):
     np.testing.assert_allclose(parameter.numpy(), 1.0, atol=1e-6)
 
 
-@pytest.mark.row(169)
+@pytest.mark.row(23, 169)
 def test_levenberg_marquardt_follows_its_twin(f64):
     parameter, x, damping = Parameter(np.array([-1.2, 1.0])), np.array([-1.2, 1.0]), 1e-3
     optimizer = LevenbergMarquardt(parameter)

@@ -46,7 +46,7 @@ def test_a_unit_directional_light_of_order_two_gives_17_16(f64):
     assert np.allclose(drawn(scene)[0][SIZE * SIZE // 2] * np.pi, 17 / 16, rtol=1e-12)
 
 
-@pytest.mark.row(112, 142)
+@pytest.mark.row(23, 112, 142)
 def test_surfaces_receive_each_order_by_its_factor_and_nothing_of_order_three(f64):
     scene = ball(tidr.SphericalHarmonicLight(some(16)), albedo=(0.2, 0.5, 0.8))
     colors, normals = drawn(scene)

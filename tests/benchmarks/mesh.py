@@ -4,7 +4,7 @@
 
 FOLDER holds w1_mesh_mitsuba.py, w1_mesh_pyrender.py, w1_mesh_pytorch3d.py and w2_fit_mitsuba.py; PYTHON is the
 interpreter that has the rivals installed. Without them only tidr is timed. Each case runs in its own process: turns to
-warm up, then the median of the timed ones.
+warm up, then the median of the timed ones. PYTHON also runs this folder's PyTorch ports, for "soft_port", "nmr_port".
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import json
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -91,6 +92,51 @@ def soft_times(level: int, size: int = 256) -> dict[str, float]:
             tape.add(tidr.losses.mse(tidr.render(scene, renderer=renderer).alpha, target))
 
     return {"forward_backward_ms": median_ms(both)}
+
+
+def port_times(edges: str) -> dict[str, float]:
+    """SoftRas or the neural mesh renderer, forward + backward to vertices and their colours.
+
+    JRender's authors had 4.09 and 10.53 times the speed of the PyTorch versions, on one GPU.
+    """
+    scene = lambert_scene(4, 256)
+    scene.lights = {"even": tidr.AmbientLight(1.0)}
+    parameters = scene.parameters("ball.vertices", "ball.colors")
+    grey = {"rgb": np.full((256, 256, 3), 0.5), "alpha": np.full((256, 256, 1), 0.5)}
+    targets = {name: Array.of(value, needs_grad=False) for name, value in grey.items()}
+    losses, cpu = [], []
+
+    def both() -> None:
+        cpu.append(time.process_time())
+        with tidr.Tape(parameters) as tape:
+            image = tidr.render(scene, renderer=tidr.Rasterizer(edges=edges))
+            for name, target in targets.items():
+                tape.add(tidr.losses.mse(image.channel(name), target))
+        losses.append(tape.loss)
+
+    found = {"ms": median_ms(both), "cpu_ms": statistics.median(np.diff(cpu[WARM_UP:])) * 1e3, "loss": losses[-1]}
+    return found | {"gradient": float(np.linalg.norm(parameters["ball.vertices"].grad_numpy()))}
+
+
+def compare_port(name: str, ours: dict[str, float], python: str) -> list[dict]:
+    """The PyTorch port of a case, on the scene of `port_times`; its loss and gradient should be the same."""
+    vertices, faces = bumpy_icosphere(4)
+    back, focal = EYE / np.linalg.norm(EYE), 1 / np.tan(np.radians(FOV_Y_DEGREES) / 2)
+    right = np.cross([0, 1, 0], back) / np.hypot(back[0], back[2])
+    axes = np.stack([focal * right, focal * np.cross(back, right), -back])
+    colors, view = 0.5 + 0.4 * np.sin(3 * vertices + np.array([0, 1, 2])), np.column_stack([axes, -axes @ EYE])
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(f"{folder}/scene.npz", vertices=vertices, faces=faces, colors=colors, view=view, size=256)
+        script = str(Path(__file__).with_name("torch_rasterizers.py"))
+        command = [python, script, f"{folder}/scene.npz", name.removesuffix("_port")]
+        done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        print(f"  {name}: did not run\n{done.stderr[-2000:]}")
+        return []
+    theirs = json.loads(done.stdout)
+    row = theirs | {f"ratio_{key}": theirs[key] / ours[key] for key in theirs}
+    print("  PyTorch", {key: round(value, 3) for key, value in row.items()}, flush=True)
+    return [{"case": name, "rival": "PyTorch", **row}]
 
 
 def normalised(obj: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -177,6 +223,8 @@ CASES: dict[str, Callable[[Path], dict[str, float]]] = {
     "mesh": lambda options: mesh_times(),
     "soft_1280": lambda options: soft_times(3),
     "soft_5120": lambda options: soft_times(4),
+    "soft_port": lambda options: port_times("soft"),
+    "nmr_port": lambda options: port_times("nmr"),
     "soft_phong": lambda options: soft_phong_times(options.assets / "spot" / "spot.obj"),
     "fit": lambda options: silhouette_fit(options.assets / "spot" / "spot.obj"),
 }
@@ -204,6 +252,8 @@ def rival(python: str, script: Path, case: str, key: str) -> float | None:
 
 def compare(name: str, ours: dict[str, float], options: argparse.Namespace) -> list[dict]:
     """The rivals of one case; printed and returned."""
+    if name.endswith("_port"):
+        return compare_port(name, ours, options.python)
     rows = []
     for script, case, key, own_key in RIVALS.get(name, ()):
         theirs = rival(options.python, options.rivals / script, case, key)
