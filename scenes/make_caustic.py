@@ -121,7 +121,7 @@ def figure(run: Path) -> None:
     gap = np.ones((PANEL, PANEL // 32, 3))
     strip = [part for panel in panels for part in (panel, gap)][:-1]
     picture = Image.fromarray((linear_to_srgb(np.concatenate(strip, axis=1)) * 255 + 0.5).astype(np.uint8))
-    picture.quantize(64, dither=Image.Dither.NONE).save(FOLDER.parent / "caustic_fit.webp", lossless=True)
+    picture.save(FOLDER.parent / "caustic_fit.webp", quality=90, method=6)
 
 
 def main() -> None:

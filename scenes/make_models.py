@@ -35,7 +35,7 @@ def make_duck(folder: Path) -> None:
     grid, points, texture = duck()
     uvs = grid.texture_coordinates(MARGIN)
     write_glb(folder / "duck.glb", points, grid.faces, uvs, grid.corners, texture="duck.png")
-    colours = Image.fromarray(texture).quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    colours = Image.fromarray(texture).quantize(96, Image.Quantize.MAXCOVERAGE, 96, dither=Image.Dither.NONE)
     colours.save(folder / "duck.png", optimize=True)
 
 

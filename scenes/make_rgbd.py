@@ -57,7 +57,7 @@ def main(folder: Path) -> None:
     scene, drawer = room(), tidr.Rasterizer(edges="none")
     for name, camera in zip(("first", "second"), cameras(), strict=True):
         fine = tidr.render(scene, camera, drawer, WIDTH * OVERSAMPLING, HEIGHT * OVERSAMPLING)
-        write_image(folder / f"{name}.png", averaged(fine.rgb.numpy(), OVERSAMPLING))
+        write_image(folder / f"{name}.webp", averaged(fine.rgb.numpy(), OVERSAMPLING))
         write_depth(folder / f"{name}_depth.png", tidr.render(scene, camera, drawer, WIDTH, HEIGHT).depth.numpy())
 
 

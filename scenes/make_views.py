@@ -19,7 +19,7 @@ if not __package__:  # run as a script: let the sibling import below find this f
 
 from .picture_sets import straight, write_views
 
-SIZE, OVERSAMPLING = 192, 4
+SIZE, OVERSAMPLING = 160, 4
 FIT_VIEWS, KEPT_OUT = 24, 8
 
 

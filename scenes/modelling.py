@@ -196,7 +196,7 @@ def write_obj(path: Path, vertices, faces, uvs=None, uv_faces=None) -> None:
 
 def write_glb(path: Path, vertices, faces, uvs=None, uv_faces=None, texture: str | None = None) -> None:
     """Write a binary glTF of one mesh: `vertices` [V, 3], `faces` int [F, 3], optional `uvs` [T, 2] with their own
-    indices; single precision. At a seam a vertex stands once for each of its texture coordinates.
+    indices; single precision, `uvs` in 16 bits. At a seam a vertex stands once for each of its texture coordinates.
 
     texture: name of a picture beside `path`, the colour of the material.
     """
@@ -208,12 +208,15 @@ def write_glb(path: Path, vertices, faces, uvs=None, uv_faces=None, texture: str
     attributes = {"POSITION": 1}
     if uvs is not None:
         attributes["TEXCOORD_0"] = 2
-        parts.append((np.asarray(uvs, float)[rows[:, 1]] * (1, -1) + (0, 1)).astype("<f4"))  # glTF's v goes down
+        downwards = np.asarray(uvs, float)[rows[:, 1]] * (1, -1) + (0, 1)  # as glTF's v goes
+        parts.append(np.rint(downwards * 65535).astype("<u2"))
     views, accessors, data = [], [], b""
-    for part, (kind, component) in zip(parts, (("SCALAR", 5123), ("VEC3", 5126), ("VEC2", 5126)), strict=False):
+    for part, (kind, component) in zip(parts, (("SCALAR", 5123), ("VEC3", 5126), ("VEC2", 5123)), strict=False):
         views.append({"buffer": 0, "byteOffset": len(data), "byteLength": part.nbytes})
         accessors.append({"bufferView": len(accessors), "componentType": component, "count": len(part), "type": kind})
         data += part.tobytes() + bytes(-part.nbytes % 4)
+    if uvs is not None:
+        accessors[2]["normalized"] = True
     accessors[1] |= {"min": places.min(0).tolist(), "max": places.max(0).tolist()}
     primitive = {"attributes": attributes, "indices": 0}
     table = {"asset": {"version": "2.0", "generator": "tidr"}, "scene": 0, "scenes": [{"nodes": [0]}]}

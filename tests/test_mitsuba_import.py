@@ -18,7 +18,7 @@ from tidr.renderers.path import PathTracer
 from .mitsuba_files import CORNELL, load, scene, write
 from .reference.mitsuba_scenes import BLOCK, SIZE
 
-PICTURES = Path(__file__).parent / "reference" / "mitsuba_pictures.npz"
+PICTURES = Path(__file__).parent / "reference" / "mitsuba_blocks.npz"
 SEEDS = 4
 
 
@@ -63,7 +63,7 @@ def test_cornell_box_looks_as_mitsuba_draws_it(tmp_path, f32):
     assert found.nodes["left"].materials == ("red",)
     assert not found.lights
     with np.load(PICTURES) as held:
-        truth, variance = blocks(held["cornell"].astype(np.float64)), held["cornell_variance"].astype(np.float64)
+        truth, variance = held["cornell"].astype(np.float64), held["cornell_variance"].astype(np.float64)
     drawn = [
         blocks(
             tidr.render(found, renderer=PathTracer(samples=24, max_depth=64, roulette_depth=8, seed=seed)).rgb.numpy()

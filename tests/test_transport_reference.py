@@ -18,7 +18,7 @@ from tidr.scene.mesh import Mesh
 
 from .reference.mitsuba_scenes import BLOCK, SIZE, STAGES, Stage
 
-PICTURES = Path(__file__).parent / "reference" / "mitsuba_pictures.npz"
+PICTURES = Path(__file__).parent / "reference" / "mitsuba_blocks.npz"
 SEEDS = 8
 ROUNDED = 2.0**-11  # of what 16 bits hold
 SINGLE = 0.0005  # of a block or picture: two programs in single precision
@@ -72,7 +72,7 @@ def test_mitsubas_pictures_are_drawn_again(f32, name, renderer):
     position, target, degrees = stage.camera
     scene, camera = scene_of(stage), Camera.look_at(position, target, fov_y_degrees=degrees)
     with np.load(PICTURES) as held:
-        truth, variance = blocks(held[name].astype(np.float64)), held[f"{name}_variance"].astype(np.float64)
+        truth, variance = held[name].astype(np.float64), held[f"{name}_variance"].astype(np.float64)
     found = []
     for seed in range(SEEDS):
         image = tidr.render(scene, camera=camera, renderer=RENDERERS[renderer](seed), width=SIZE, height=SIZE)

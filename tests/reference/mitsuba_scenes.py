@@ -1,4 +1,4 @@
-"""Three scenes as plain numbers, for two renderers: Mitsuba 3 (make_mitsuba_pictures.py) and tidr (its tests).
+"""Three scenes as plain numbers, for two renderers: Mitsuba 3 (make_mitsuba_blocks.py) and tidr (its tests).
 
 World space is right-handed with +Y up. Faces are counter-clockwise seen from outside; lamps shine on that side.
 """

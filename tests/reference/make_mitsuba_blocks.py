@@ -1,10 +1,10 @@
 """Draws the scenes of mitsuba_scenes.py with Mitsuba 3, for tests/test_transport_reference.py to compare with.
 
-    python tests/reference/make_mitsuba_pictures.py [--variant llvm_ad_rgb] [--seconds 60]
+    python tests/reference/make_mitsuba_blocks.py [--variant llvm_ad_rgb] [--seconds 60]
 
 Needs `pip install mitsuba` (3.5 or later), in an environment of its own; tests only read what it wrote,
-mitsuba_pictures.npz beside this file: for each scene its mean picture [SIZE, SIZE, 3] (float16), and the variance of
-the mean of every block of pixels [SIZE / BLOCK, SIZE / BLOCK, 3] (float32), from independent seeds. Paths from the
+mitsuba_blocks.npz beside this file: for each scene the mean of every block of pixels [SIZE / BLOCK, SIZE / BLOCK, 3]
+(float32), and the variance of that mean, from independent seeds. Paths from the
 camera, weighed with light sampling, have no bias and find caustics as soon as the lamp is not small.
 """
 
@@ -83,18 +83,17 @@ def main() -> None:
     arrays = {}
     for name, make in STAGES.items():
         drawn, integrator = scene(mi, make()), mi.load_dict({"type": "path", "max_depth": -1, "rr_depth": 8})
-        pictures, end = [], time.monotonic() + options.seconds
-        while len(pictures) < LEAST or time.monotonic() < end:
-            picture = mi.render(drawn, integrator=integrator, spp=options.samples, seed=len(pictures))
-            pictures.append(np.array(picture, np.float64))
-        means = np.stack([blocks(picture) for picture in pictures])
+        means, end = [], time.monotonic() + options.seconds
+        while len(means) < LEAST or time.monotonic() < end:
+            picture = mi.render(drawn, integrator=integrator, spp=options.samples, seed=len(means))
+            means.append(blocks(np.array(picture, np.float64)))
+        means = np.stack(means)
         variance = means.var(0, ddof=1) / len(means)
-        arrays[name], arrays[f"{name}_variance"] = np.mean(pictures, 0).astype(np.float16), variance.astype(np.float32)
-        relative = np.sqrt(variance) / np.maximum(means.mean(0), 1e-9)
-        print(
-            f"{name}: {len(pictures)} renders, relative error of a block {relative.mean():.4f}, <= {relative.max():.4f}"
-        )
-    np.savez_compressed(Path(__file__).with_name("mitsuba_pictures.npz"), **arrays)
+        mean = means.mean(0)
+        arrays[name], arrays[f"{name}_variance"] = mean.astype(np.float32), variance.astype(np.float32)
+        relative = np.sqrt(variance) / np.maximum(mean, 1e-9)
+        print(f"{name}: {len(means)} renders, relative error of a block {relative.mean():.4f}, <= {relative.max():.4f}")
+    np.savez_compressed(Path(__file__).with_name("mitsuba_blocks.npz"), **arrays)
 
 
 if __name__ == "__main__":
