@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
 from contextlib import redirect_stdout
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -23,14 +24,24 @@ def bench(
         typer.Option("--offsets", help="Compare loss and slope over the offsets of T1 and T20, by edge treatment."),
     ] = False,
     edges: Annotated[
-        list[str] | None, typer.Option(help="Those of tidr.Rasterizer; none, antialias and soft by default.")
+        list[str] | None, typer.Option(help="Those of tidr.Rasterizer, or all, the default; may be repeated.")
     ] = None,
     arch: Annotated[str, typer.Option(help="Backend.")] = "auto",
     results: Annotated[Path | None, typer.Option(help="With --rows: what pytest --rows-report wrote.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write JSON.")] = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Also write Markdown.")] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Also draw each pixel's derivative by one number of each problem, as PNG; it takes minutes.",
+        ),
+    ] = None,
 ) -> None:
-    """Print how every edge treatment does on every toy problem, or which rows of the checklist are proven."""
+    """Print how every edge treatment does on every toy problem, or which rows of the checklist are proven.
+
+    Where a method is bound to fail, the table says why; any other failure ends with code 1.
+    """
     from tidr.errors import TidrError
 
     if rows + problems + offsets > 1:
@@ -40,31 +51,40 @@ def bench(
     elif offsets:
         _offsets(which, arch, json_file, markdown)
     else:
-        _problems(which, edges, arch, json_file, markdown)
+        _problems(which, edges, arch, json_file, markdown, pictures)
 
 
-def _problems(which, edges, arch: str, json_file: Path | None, markdown: Path | None) -> None:
+def _problems(which, edges, arch: str, json_file: Path | None, markdown: Path | None, pictures: Path | None) -> None:
     import tidr
-    from tidr.errors import TidrError
+    from tidr.errors import FileError, TidrError
     from tidr.files.write import write_bytes
     from tidr.problems import report
+    from tidr.problems.gradient_pictures import write_gradient_picture
     from tidr.problems.runner import problems as chosen
     from tidr.problems.runner import solve
     from tidr.renderers.raster import EDGES
 
     for each in edges or ():
-        if each not in EDGES:
-            raise TidrError("bench --edges", f"unknown treatment {each!r}", f"choose from {', '.join(EDGES)}")
+        if each not in (*EDGES, "all"):
+            raise TidrError("bench --edges", f"unknown treatment {each!r}", f"choose from {', '.join(EDGES)}, all")
+    chosen_edges = None if "all" in (edges or ["all"]) else edges
     todo = chosen(which)
+    if pictures:
+        try:
+            pictures.mkdir(parents=True, exist_ok=True)
+        except OSError as fault:
+            raise FileError(pictures, f"cannot be made: {fault.strerror}", "give another folder") from None
     found = []
     with redirect_stdout(sys.stderr):  # standard output is for the matrix alone
         tidr.init(arch=arch)
         for problem in todo:
-            for treatment in edges or problem.treatments:
+            for treatment in problem.treatments if chosen_edges is None else chosen_edges:
                 if problem.renderers and treatment not in problem.renderers:
                     continue
-                found.append(solve(problem, treatment))
-                last = found[-1]
+                last = solve(problem, treatment)
+                if pictures and problem.shown and math.isfinite(last.error):
+                    last = replace(last, picture=write_gradient_picture(problem, treatment, pictures))
+                found.append(last)
                 print(f"{last.problem} {treatment}: {last.verdict}, {last.iterations} iterations, {last.seconds:.1f} s")
     typer.echo(report.text(found))
     if json_file:

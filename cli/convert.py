@@ -30,13 +30,14 @@ def convert(
     ] = None,
 ) -> None:
     """Convert a mesh, points, Gaussians or a volume, or write any scene (of a mesh: with camera and lights) as TOML, a
-    scene of meshes as GLB, or one of meshes and points as an HTML file that any browser shows offline."""
+    scene of meshes as GLB, one of meshes and points as an HTML file that any browser shows offline, and the surface of
+    a scene's only node (voxels, tetrahedra, a volume, a field) as a mesh."""
     from tidr.errors import FileError
     from tidr.files.mesh import READ, WRITTEN, read_mesh, write_mesh
     from tidr.files.volume import WRITTEN as VOLUMES
 
     kind, path = target.suffix.lower(), Path(source)
-    if faces is not None and (kind not in WRITTEN or path.suffix.lower() not in READ):
+    if faces is not None and (kind not in WRITTEN or path.suffix.lower() not in (*READ, ".toml")):
         raise FileError(path, "--faces is about meshes", f"give and write one of {' '.join(WRITTEN)}")
     if kind == ".toml":
         from tidr.files.scene_file import load_scene
@@ -64,11 +65,14 @@ def convert(
     if kind not in WRITTEN:
         kinds = " ".join([".toml", ".html", *WRITTEN, *VOLUMES])
         raise FileError(target, f"unknown kind of file {target.suffix!r}", f"use {kinds}")
-    if path.suffix.lower() not in READ:
+    if path.suffix.lower() == ".toml":
+        data = _surface(source, set_ or ())
+    elif path.suffix.lower() not in READ:
         raise FileError(path, "is no mesh file", f"give one of {' '.join(READ)}, or write a .toml")
-    if set_:
+    elif set_:
         raise FileError(path, "--set changes scenes, not meshes", "write a .toml")
-    data = read_mesh(path)
+    else:
+        data = read_mesh(path)
     if faces is not None:
         data = _fewer(data, faces)
     _refuse_same(path, target)
@@ -84,6 +88,24 @@ def _fewer(data: MeshData, faces: int) -> MeshData:
 
     mesh = unwrap(simplify(Mesh.from_data(data), faces))
     return MeshData(mesh.vertices.numpy(), mesh.faces, mesh.uvs and mesh.uvs.numpy(), mesh.uv_faces)
+
+
+def _surface(source: str, overrides: Sequence[str]) -> MeshData:
+    """Of what stands at the only node of a scene, in the world."""
+    from tidr.errors import FileError
+    from tidr.extract import mesh_of
+    from tidr.files.scene_file import load_scene
+    from tidr.scene.mesh_data import MeshData
+
+    scene = load_scene(source, overrides)
+    held = {name: node for name, node in scene.nodes.items() if node.geometry is not None}
+    if len(held) != 1:
+        what = f"holds {len(held)} nodes that a mesh could be made of ({', '.join(held) or 'none'})"
+        raise FileError(source, what, "write a .glb, or convert the file of one of them")
+    ((name, node),) = held.items()
+    mesh, matrix = mesh_of(node), scene.world_matrices()[name]
+    placed = mesh.vertices.numpy() @ matrix[:3, :3].T + matrix[:3, 3]
+    return MeshData(placed, mesh.faces, mesh.uvs and mesh.uvs.numpy(), mesh.uv_faces)
 
 
 def _cloud(source: Path, target: Path) -> bool:

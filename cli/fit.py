@@ -29,6 +29,7 @@ def fit(
     """
     from tidr.files.scene_file import load_scene
     from tidr.fitting.fit import fit_from_settings
+    from tidr.runtime import current
 
     from .output import board, clock, watcher
 
@@ -40,6 +41,8 @@ def fit(
     loaded = load_scene(scene, overrides)
     folder = output or Path("runs") / Path(scene.rstrip("/")).stem
     heard = watcher()
+    machine = current()
+    heard.say(f"computing on {machine.arch}, {machine.precision} bits, {machine.threads} threads")
     if tensorboard is not None:
         heard = board(tensorboard, loaded, heard)
     if view:
@@ -56,12 +59,17 @@ def fit(
         raise
     mean = result.metrics["mean"]
     parts = [f"{result.steps} steps in {clock(result.metrics['seconds'])}"]
-    parts += [f"PSNR {mean['psnr']:.2f} dB"] if mean["psnr"] is not None else []
+    if mean["psnr"] is not None:
+        parts.append(f"PSNR {mean['psnr']:.2f} dB of linear light, {mean['psnr_srgb']:.2f} dB of sRGB")
     parts += [f"mask IoU {mean['iou']:.4f}"] if mean["iou"] is not None else []
-    typer.echo(f"{', '.join(parts)} (the views are {result.metrics['views_are']})")
+    count = len(result.metrics["views"])
+    typer.echo(f"{', '.join(parts)} ({count} views, {result.metrics['views_are']})")
     for path, one in result.metrics.get("truth", {}).items():
-        unit = f" {one['unit']}" if one["unit"] else ""
+        unit = f" {one['unit']}" if one["unit"] else f" ({one['share']:.1%})" if "share" in one else ""
         typer.echo(f"{path} is {one['error']:.3g}{unit} from the truth, {one['before']:.3g} before")
+    if bounds := result.metrics.get("bounds"):
+        far = f"from {bounds['before']:.4g} to {bounds['now']:.4g}, {bounds['times']:.1f} times as far as random steps"
+        typer.echo(f"the loss went {far} within the same bounds take it")
     typer.echo(f"written to {folder}")
     heard.linger()
 

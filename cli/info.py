@@ -126,7 +126,8 @@ def _fit(settings) -> dict[str, Any] | None:
 def _lines(facts: dict[str, Any]) -> list[str]:
     counts, memory = facts["counts"], facts["memory_bytes"]
     lines = [
-        f"{facts['scene']}: {counts['nodes']} nodes, {counts['vertices']} vertices, {counts['faces']} faces",
+        f"{facts['scene']}: {counts['nodes']} nodes, {counts['vertices']} vertices, {counts['faces']} faces, "
+        f"{counts['cameras']} cameras",
         f"film {facts['film']['width']} x {facts['film']['height']}",
     ]
     if facts["bounds"]:
@@ -147,7 +148,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         slots = ", ".join(f"{slot} {_slot(value)}" for slot, value in material.items() if slot != "type")
         lines.append(f"material {name}: {material['type']} ({slots})")
     width = max([len(path) for path in facts["parameters"]], default=0)
-    lines += [f"parameter {path:{width}} {tuple(shape)}" for path, shape in facts["parameters"].items()]
+    if facts["nodes"]:  # else those of cameras only, four each
+        lines += [f"parameter {path:{width}} {tuple(shape)}" for path, shape in facts["parameters"].items()]
     if facts["fit"]:
         source = facts["fit"]["views"] or ", ".join(facts["fit"]["targets"].values())
         lines.append(f"fit: {' '.join(facts['fit']['parameters'])} to {source}, {facts['fit']['steps']} steps")

@@ -10,8 +10,6 @@ cannot draw sharper edges; all in all it has the light that the flat lens lets t
 precision.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Linear radiance as .npy in half precision: a lamp in the picture is far brighter than white.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
@@ -30,7 +28,7 @@ def cornell() -> None:
     """The Cornell box as its file has it."""
     scene = tidr.load("cornell")
     picture = tidr.render(scene, "lower", PathTracer(samples=4096, max_depth=8, seed=1), 64, 64)
-    np.savez_compressed(ASSETS / "cornell" / "lower.npz", image=picture.rgb.numpy().astype(np.float16))
+    picture.save(ASSETS / "cornell" / "lower.webp")
 
 
 def glass() -> None:

@@ -6,8 +6,6 @@ ball.obj is a sphere of large triangles with ball.png on it; smoke.npz a puff, d
 along a coil around the ball. The pictures are linear radiance as .npy in half precision.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
@@ -87,7 +85,7 @@ def main() -> None:
     scene = tidr.load("mixed")
     for name in ("front", "side"):
         picture = tidr.render(scene, name, HybridRenderer(steps=STEPS), SIZE, SIZE).rgb.numpy()
-        np.savez_compressed(FOLDER / f"{name}.npz", image=picture.astype(np.float16))
+        write_image(FOLDER / f"{name}.webp", picture)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 The duck of pose.toml where it really stands (fit.truth), drawn at four times its size and averaged down.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -4,8 +4,6 @@ A painted, glossy pebble of 20,480 triangles is drawn from all around; proxy.glb
 tidr[geometry]). The pebble itself is made anew wherever it is needed (`pebble`).
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

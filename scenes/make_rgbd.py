@@ -5,8 +5,6 @@ The duck and the bracket stand in the Cornell box. The second camera is 5 cm awa
 PNG, are those at the pixels' centres.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

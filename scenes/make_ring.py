@@ -1,7 +1,5 @@
 """Draws the picture that `tidr fit ring` starts from: the mask of a ring. Run: python scenes/make_ring.py [PNG]"""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -4,8 +4,6 @@ smoke.npz holds the density [32, 32, 32] and its colour. 8 views to fit and 4 ke
 at twice their size and averaged down, stored as WebP with straight alpha beside one transforms.json.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

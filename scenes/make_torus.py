@@ -4,8 +4,6 @@
 drawn at four times its size and averaged down, stored as WebP with the mask as alpha beside one transforms.json.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
@@ -34,7 +32,7 @@ def picture(scene: tidr.Scene, camera: tidr.Camera) -> np.ndarray:
 def main(folder: Path) -> None:
     scene = tidr.load(str(Path(__file__).with_name("sdf_torus.toml")))
     scene["ring"].geometry = torus()
-    write_views(folder, lambda camera: picture(scene, camera), SIZE, FIT_VIEWS, KEPT_OUT)
+    write_views(folder, lambda camera: picture(scene, camera), SIZE, FIT_VIEWS, KEPT_OUT, colors=32)
 
 
 if __name__ == "__main__":

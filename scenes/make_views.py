@@ -4,8 +4,6 @@
 down, stored as WebP with straight alpha beside one transforms.json.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

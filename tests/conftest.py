@@ -1,7 +1,5 @@
 """Backends as fixtures, and rows of the checklist as markers."""
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Scenes with moving outlines and shadows for the gradient of light transport, all with materials of one kind."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tidr.scene.camera import Camera

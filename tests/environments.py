@@ -1,7 +1,5 @@
 """Scenes with an environment light, one for every renderer that shows what stands behind."""
 
-from __future__ import annotations
-
 import numpy as np
 
 import tidr

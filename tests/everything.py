@@ -1,7 +1,5 @@
 """A scene with every light, material, source and transform that the mesh renderer knows, small and seeded."""
 
-from __future__ import annotations
-
 import numpy as np
 
 import tidr

@@ -1,7 +1,5 @@
 """A small thing to fit, for the tests of the loop, its checkpoints and its command."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

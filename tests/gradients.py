@@ -1,7 +1,5 @@
 """Gradient checks shared by the tests: the tape against central differences along random directions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Small scenes that mix meshes, Gaussians and a volume, shared by the tests of the hybrid renderer."""
 
-from __future__ import annotations
-
 import numpy as np
 
 import tidr

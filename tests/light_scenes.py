@@ -1,7 +1,5 @@
 """Scenes of lights for light transport, and random numbers to sample them with."""
 
-from __future__ import annotations
-
 import numpy as np
 
 import tidr

@@ -1,7 +1,5 @@
 """A scene for light tracing whose every view a path tracer draws as well."""
 
-from __future__ import annotations
-
 import numpy as np
 
 import tidr

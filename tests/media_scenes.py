@@ -1,7 +1,5 @@
 """Media before a camera, for paths and for photons, and what is measured of their pictures."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

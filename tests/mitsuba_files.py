@@ -1,7 +1,5 @@
 """Mitsuba scenes as XML, made in code."""
 
-from __future__ import annotations
-
 import warnings
 from pathlib import Path
 

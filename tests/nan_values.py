@@ -1,7 +1,5 @@
 """R17 for renderers: a NaN in a parameter is refused by name, and one that a kernel wrote makes no gradient."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

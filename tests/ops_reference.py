@@ -1,7 +1,5 @@
 """Brute force in numpy for what tidr.ops makes, and losses over several of its arrays."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tidr.array import Array

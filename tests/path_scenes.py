@@ -1,7 +1,5 @@
 """Small scenes for light transport with closed forms or known behaviour."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tidr.scene.camera import Camera

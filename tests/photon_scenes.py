@@ -1,7 +1,5 @@
 """Photons, queries and their estimates for the tests of photon maps."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tidr import runtime

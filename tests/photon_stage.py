@@ -1,7 +1,5 @@
 """The stage of the photon mapper's tests."""
 
-from __future__ import annotations
-
 import numpy as np
 
 import tidr

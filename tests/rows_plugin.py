@@ -3,8 +3,6 @@
 A test proves the rows of its marks. With --rows only such tests run, and a row that none of them proves fails the run.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

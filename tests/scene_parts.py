@@ -1,7 +1,5 @@
 """A scene file that uses every key, and the files that it refers to."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Alignment of points: exact for given pairs, and by iterated closest points from 15 degrees off."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

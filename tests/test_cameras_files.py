@@ -1,7 +1,5 @@
 """transforms.json: cameras, pictures, splits, and the two conventions of alpha."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

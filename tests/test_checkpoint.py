@@ -1,7 +1,5 @@
 """Checkpoints: whole or not at all, verified, the last two kept; a killed fit goes on from one."""
 
-from __future__ import annotations
-
 import errno
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """The verbs that look at files: info, convert, scenes, doctor; and how fast and quiet the command is."""
 
-from __future__ import annotations
-
 import json
 import os
 import statistics
@@ -165,6 +163,19 @@ def test_convert_refuses_what_it_cannot_do(tmp_path):
             convert(str(source), target)
     assert (tmp_path / "copy.obj").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["copy.obj"]
+
+
+def test_the_surface_of_a_scenes_only_node_becomes_a_mesh(tmp_path, f32):
+    from tidr.cli.convert import convert
+
+    ball = '[nodes.it]\nvoxels = { resolution = [16, 16, 16], sphere = 0.6 }\nscale = 2\ntranslation = [0, 5, 0]\n'
+    (tmp_path / "ball.toml").write_text(ball)
+    convert(str(tmp_path / "ball.toml"), tmp_path / "ball.obj")
+    radii = np.linalg.norm(read_mesh(tmp_path / "ball.obj").vertices - (0, 5, 0), axis=1)
+    np.testing.assert_allclose(radii, 1.2, atol=0.05)
+    (tmp_path / "two.toml").write_text(ball + ball.replace("it", "too"))
+    with pytest.raises(tidr.FileError, match=r"holds 2 nodes .*it, too.*write a \.glb"):
+        convert(str(tmp_path / "two.toml"), tmp_path / "two.obj")
 
 
 def test_scenes_lists_each_with_a_line():

@@ -1,7 +1,5 @@
 """The verbs fit and render, as a user runs them: exit codes, one line of error, the files that come out."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys

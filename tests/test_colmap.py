@@ -1,7 +1,5 @@
 """COLMAP's models and LLFF's poses: the same cameras as transforms.json, splits, sizes, points, lens distortion."""
 
-from __future__ import annotations
-
 import json
 import struct
 from pathlib import Path

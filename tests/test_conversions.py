@@ -1,7 +1,5 @@
 """Meshes, voxels, points, signed distances and tetrahedra into each other: volume kept, surfaces closed."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

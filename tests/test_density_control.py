@@ -1,7 +1,5 @@
 """Gaussians that come and go in a fit: optimizers follow, noise is that of the paper, a resumed fit is the same fit."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Which Gaussians come and go: thresholds, what is kept, and the closed forms of relocation."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -66,7 +66,7 @@ def test_depth_and_pose_together(f32):
 
 @pytest.mark.long
 @pytest.mark.row(72, 73, 106)
-@pytest.mark.parametrize("problem", problems(["T18"]), ids=lambda problem: problem.name)
+@pytest.mark.parametrize("problem", problems(["T18-map", "T18-pose"]), ids=lambda problem: problem.name)
 def test_problem_is_solved(f32, problem):
     result = solve(problem, "reprojection")
     assert result.solved, result

@@ -1,7 +1,5 @@
 """Steps of a fit in shares: their sum is the whole step, with the same random numbers, whatever is drawn."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """The documentation: links lead somewhere, every public name stands in it, and what it shows works."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

@@ -1,7 +1,5 @@
 """Environment lights in scene files: what the keys mean, round trips, and what is refused."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

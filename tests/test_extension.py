@@ -1,7 +1,5 @@
 """What a user registers from outside: the examples of the documentation run, and their gradients hold."""
 
-from __future__ import annotations
-
 import ast
 from pathlib import Path
 
@@ -182,6 +180,17 @@ def test_no_scene_file_runs_code_of_its_own(tmp_path):
         tidr.load(path)
     path.write_text('plugins = ["../own.py"]\n')
     with pytest.raises(FileError, match="climbs out"):
+        tidr.load(path)
+
+
+def test_code_that_came_with_tidr_runs_and_nothing_else(tmp_path):
+    """Also where a fit has put a copy of it; but none that was changed."""
+    (own,) = tidr.load("adversarial").plugins
+    (tmp_path / "copy.py").write_bytes(own.read_bytes())
+    path = write_scene(tmp_path, 'plugins = ["copy.py"]\n')
+    assert tidr.load(path).plugins == [tmp_path / "copy.py"]
+    (tmp_path / "copy.py").write_bytes(own.read_bytes() + b"\n")
+    with pytest.raises(FileError, match="not been run"):
         tidr.load(path)
 
 

@@ -1,7 +1,5 @@
 """Surfaces out of grids and functions: closed, right in volume, and their vertices differentiable."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

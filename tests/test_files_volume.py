@@ -1,7 +1,5 @@
 """Volume files: every format there and back, axes and boxes, limits, damage, and names that lead elsewhere."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,8 +1,6 @@
 """The fit's loop: it converges, repeats itself bit for bit, allocates and compiles nothing once it runs, and says why
 it stops."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os
@@ -29,7 +27,7 @@ from tidr.fitting.settings import (
     StartSettings,
     checked,
 )
-from tidr.fitting.start import place, sphere_atlas, texture_size
+from tidr.fitting.start import place, sphere_atlas, square, texture_size
 from tidr.fitting.views import Views, schedule
 from tidr.scene.topology import Topology
 
@@ -125,6 +123,15 @@ def test_resume_without_a_checkpoint_begins_anew_and_says_so(f32, tmp_path):
     settings = toy_settings(tmp_path, steps=2)
     assert fit_from_settings(toy_scene(), settings, tmp_path / "run", resume=True, watcher=ear).steps == 2
     assert any("no checkpoint" in text for text in ear.said)
+
+
+def test_another_run_of_the_same_name_is_kept(f32, tmp_path):
+    ear, settings = Ear(), toy_settings(tmp_path, steps=2)
+    for _ in range(3):
+        fit_from_settings(toy_scene(), settings, tmp_path / "run", watcher=ear)
+    assert ear.said == [f"{tmp_path / 'run'} held another run, which is now run.{number}" for number in (1, 2)]
+    files = {path.name for path in (tmp_path / "run.1").iterdir()}
+    assert files == {path.name for path in (tmp_path / "run").iterdir()} >= {"scene.toml", "checkpoint-0000002.npz"}
 
 
 def test_nothing_is_allocated_or_compiled_after_the_second_step(f32, tmp_path, monkeypatch):
@@ -286,6 +293,15 @@ def test_sphere_atlas_is_closed_round_and_unfolded():
     assert (ax * by - ay * bx > 0).all()
     assert uvs.min() > 0
     assert uvs.max() < 1
+
+
+def test_a_square_faces_up_and_is_charted_as_seen_from_above():
+    vertices, faces, uvs, uv_faces = square(3)
+    assert (uv_faces == faces).all()
+    assert len(faces) == 18
+    normals = np.cross(vertices[faces[:, 1]] - vertices[faces[:, 0]], vertices[faces[:, 2]] - vertices[faces[:, 0]])
+    np.testing.assert_allclose(normals, np.tile((0, (2 / 3) ** 2, 0), (18, 1)))
+    np.testing.assert_allclose(vertices[:, [0, 2]], (uvs * 2 - 1) * (1, -1), atol=1e-12)
 
 
 def test_masks_tell_where_the_thing_is(f32):

@@ -1,7 +1,5 @@
 """Fits of grids and fields that were stopped and go on: the same numbers as in one go, to the last bit."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Fits of grids: random pixels, random backgrounds, coarse to fine, boxes from masks; resumed bit for bit."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

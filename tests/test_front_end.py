@@ -1,6 +1,8 @@
 """Shortcuts in Taichi's front end: what kernels compute, and what errors say, is as without them."""
 
 import gc
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +90,11 @@ def test_a_kernel_may_be_a_method(f64):
     out = np.zeros(1)
     Held(3.0).write(out)
     assert out[0] == 3.0
+
+
+def test_a_script_may_have_a_kernel_at_its_top(tmp_path):
+    script = tmp_path / "script.py"
+    kernel = "@ti.kernel\ndef two() -> int:\n    return 2\n\nprint(two())\n"
+    script.write_text("import tidr\nimport taichi as ti\ntidr.init(arch='cpu')\n\n" + kernel)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert done.stdout.split()[-1:] == ["2"], done.stderr

@@ -10,6 +10,7 @@ from tidr import buffer
 from tidr.array import Array
 from tidr.errors import SceneError
 from tidr.files.splats import read_splats
+from tidr.files.srgb import linear_to_srgb, srgb_to_linear
 from tidr.renderers.points import PointRenderer
 from tidr.renderers.points_gaussian3d import Gaussian3d
 from tidr.renderers.splat_statistics import SplatStatistics
@@ -276,6 +277,34 @@ def test_a_fit_allocates_nothing_after_its_second_step(f32):
         optimizer.step()
         counts.append(buffer.allocations)
     assert len(set(counts[1:])) == 1
+
+
+@pytest.mark.row(74)
+def test_colours_of_a_screen_are_blended_as_they_are(backend):
+    """And the picture decoded; in 64 bits against differences, on Vulkan against those."""
+    weights = np.random.default_rng(7).normal(size=(17, 19, 3))
+
+    def problem():
+        scene, camera = placed(cloud(40, 6, degree=1), background=(0.2, 0.5, 0.9)), view()
+        encoded = scene.nodes["a"].geometry
+        flat = [tidr.render(scene, camera, SMOOTH).channel(name).numpy() for name in ("rgb", "alpha")]
+        stored = Gaussian3d(SMOOTH, scene, [camera], 19, 17).colors().numpy()
+        encoded.encoding = "srgb"
+        one_by_one = Gaussian3d(SMOOTH, scene, [camera], 19, 17).colors().numpy()  # beside meshes and volumes
+        np.testing.assert_allclose(one_by_one, srgb_to_linear(stored), atol=2e-6)
+        behind = (1 - flat[1]) * np.array(scene.film.background)
+        drawn = srgb_to_linear(flat[0] - behind + (1 - flat[1]) * linear_to_srgb(np.array(scene.film.background)))
+        np.testing.assert_allclose(tidr.render(scene, camera, SMOOTH).rgb.numpy(), drawn, atol=2e-6)
+        return lambda: weighted(tidr.render(scene, camera, SMOOTH).rgb, weights), everything(scene, camera)
+
+    against_f64(("srgb",), problem, backend, 40)
+
+
+def test_gaussians_of_both_encodings_are_refused(f64):
+    scene = placed(cloud(40, 6), cloud(41, 6))
+    scene.nodes["a"].geometry.encoding = "srgb"
+    with pytest.raises(SceneError, match="nodes a, b: hold Gaussians of both encodings"):
+        tidr.render(scene, view()).rgb  # noqa: B018
 
 
 @pytest.mark.row(74)

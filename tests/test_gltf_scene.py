@@ -1,7 +1,5 @@
 """Scenes of glTF: nodes that share meshes, materials, cameras and lights, there and back; and `tidr convert`."""
 
-from __future__ import annotations
-
 import json
 import math
 import time

@@ -1,7 +1,5 @@
 """Losses of grids in the [fit] table: by name, by pattern, on what is fitted."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """The guard: contained names, typed values, trees, number files, and files that appear whole or not at all."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

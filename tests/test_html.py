@@ -1,7 +1,5 @@
 """A scene as an HTML file that shows itself offline."""
 
-from __future__ import annotations
-
 import base64
 import json
 import re

@@ -1,7 +1,5 @@
 """Pictures of meshes, Gaussians and volumes together."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

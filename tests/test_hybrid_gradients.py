@@ -1,7 +1,5 @@
 """Gradients through a picture of meshes, Gaussians and volumes to each of them, against differences."""
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Pictures: sRGB and linear, bit depths and palettes, and round trips through every format."""
 
-from __future__ import annotations
-
 import io
 import sys
 from pathlib import Path

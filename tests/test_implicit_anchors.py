@@ -1,7 +1,5 @@
 """Anchors: brute force, one anchor's gradient, agreement with samples along rays, and a fit."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

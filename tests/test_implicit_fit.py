@@ -1,7 +1,5 @@
 """Fits of implicit surfaces to silhouettes alone, from scene files: grids of distances and occupancies, and fields."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Losses on implicit surfaces: values by hand, gradients, and the silhouette that they move."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """NeuS on a grid: weights that peak on the surface, sum to one, and gradients."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """T5: a sphere becomes a torus by tetrahedra and by a grid of distances, and cannot as a mesh."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

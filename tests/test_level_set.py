@@ -1,7 +1,5 @@
 """Level sets of grids: where rays hit, and how that moves; normals, shading, the lowest value along a ray."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

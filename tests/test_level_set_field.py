@@ -1,7 +1,5 @@
 """Level sets of fields: hits where the density is the surface's, and derivatives of all that is drawn there."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

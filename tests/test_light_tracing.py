@@ -1,7 +1,5 @@
 """Light tracing: the path tracer's picture wherever both find the light; what it refuses."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Gradients of light tracing: those of differences with the same random numbers, the same on every backend."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

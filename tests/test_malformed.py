@@ -1,7 +1,5 @@
 """Broken and hostile files: each is read as something valid or refused by one clear error, in bounded time."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Materials: types, slots and presets, scene files that hold them, and what the rasterizer draws of them."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

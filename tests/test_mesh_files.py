@@ -1,7 +1,5 @@
 """Mesh files: what was written comes back, what other programs write is understood, and trimesh agrees."""
 
-from __future__ import annotations
-
 import json
 import warnings
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Mitsuba's scenes that are wrong: one clear error, and nothing that grows without end."""
 
-from __future__ import annotations
-
 import time
 import warnings
 from contextlib import suppress

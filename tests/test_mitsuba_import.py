@@ -1,7 +1,5 @@
 """Mitsuba's scenes, as XML and as dictionaries: the same pictures, the same numbers, one warning."""
 
-from __future__ import annotations
-
 import warnings
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Neighbours by the tree equal those by brute force, whatever the points' spacing; farthest points spread evenly."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

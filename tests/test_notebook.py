@@ -1,7 +1,5 @@
 """The tutorial notebook runs as it stands, in an empty folder."""
 
-from __future__ import annotations
-
 import json
 from importlib.util import find_spec
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The four primitives on plain arrays: rasterize, peel, interpolate and antialias against brute force."""
 
-from __future__ import annotations
-
 import runpy
 from pathlib import Path
 

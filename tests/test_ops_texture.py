@@ -1,7 +1,5 @@
 """Texture look-ups on plain arrays: levels, boundaries, cube maps and their gradients against brute force."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """What is installed is what the folders hold, and tidr starts without loading what it does not need."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import tomllib

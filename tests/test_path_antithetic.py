@@ -1,7 +1,5 @@
 """Antithetic pairs of paths: without bias, and derivatives of glossy lobes without most of their noise."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Edge sampling: what moving outlines and shadows change in the path tracer's pictures."""
 
-from __future__ import annotations
-
 import functools
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Gradients of what lies before, on and behind surfaces that light goes straight through."""
 
-from __future__ import annotations
-
 import functools
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Photons in media: beam and point estimates against brute force and quadrature; gradients; degenerate rays."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """What gradients of photon mapping lack, measured: photons that move across the silhouette of a lens."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

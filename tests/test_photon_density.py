@@ -1,7 +1,5 @@
 """Photon density estimates: brute force, closed forms, gradients, progressive radii, degenerate input."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

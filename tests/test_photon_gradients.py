@@ -1,7 +1,5 @@
 """Gradients of photon mapping: to lights, colours, indices of refraction, meshes and cameras."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

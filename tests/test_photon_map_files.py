@@ -1,7 +1,5 @@
 """Photon maps in files: whatever is wrong with one meets one error that names the file and the place; R1, R4, R5."""
 
-from __future__ import annotations
-
 import errno
 import io
 import os

@@ -1,7 +1,5 @@
 """Media in photon mapping: quadratures, path tracing, and gradients to what media, veils and blends are made of."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

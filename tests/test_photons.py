@@ -1,7 +1,5 @@
 """Photon mapping: against closed forms and against path tracing; maps in files."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

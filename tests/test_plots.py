@@ -1,7 +1,5 @@
 """Plots of fits, and what TensorBoard is told."""
 
-from __future__ import annotations
-
 import sys
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Losses between point clouds: closed forms, brute force, gradients to both, and no allocation in a loop."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Estimated normals: those of planes and spheres within a degree, turned as asked, and how curved a surface is."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

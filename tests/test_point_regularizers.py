@@ -1,7 +1,5 @@
 """Projection and repulsion of point clouds: brute force, gradients, what they are for, and bad input."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Fits of points: a ball that becomes the duck, options of the renderer that change on the way, and bad input."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Surface splats (EWA, DSS): a twin by the formulas, closed forms, gradients, the published rule of occupancy."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Points in a frustum's grid (Insafutdinov and Dosovitskiy 2018): twin, mass, gradients, a fit, degenerate input."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -14,6 +14,7 @@ from tidr.cli import app
 from tidr.errors import SceneError
 from tidr.files.view_sets import read_split
 from tidr.fitting.losses import psnr
+from tidr.problems.proxy import baked
 from tidr.scene.neighbors import nearest
 from tidr.scenes.make_proxy import TEXTURE, pebble
 
@@ -23,30 +24,6 @@ ASSETS = Path(tidr.scenes.__file__).parent / "assets" / "proxy"
 def test_the_proxy_has_a_fortieth_of_the_triangles(f32):
     assert len(pebble().faces) == 20_480
     assert len(tidr.load("proxy")["pebble"].mesh.faces) == 500
-
-
-def texel_places(mesh: tidr.Mesh, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """(texels int [N, 2] row and column, points [N, 3]): what of a texture lies on the mesh, and where."""
-    texels, points = [], []
-    for corners, places in zip(mesh.uvs.numpy()[mesh.uv_faces], mesh.vertices.numpy()[mesh.faces], strict=True):
-        pixels = corners * (size, -size) + (0, size)
-        low, high = np.floor(pixels.min(0)).astype(int) - 1, np.ceil(pixels.max(0)).astype(int) + 1
-        column, row = (part.ravel() for part in np.meshgrid(*(np.arange(a, b) for a, b in zip(low, high, strict=True))))
-        edges = np.linalg.solve((pixels[1:] - pixels[0]).T, np.stack([column, row]) + 0.5 - pixels[:1].T)
-        weights = np.clip(np.stack([1 - edges.sum(0), *edges]), 0, None)
-        near = np.stack([1 - edges.sum(0), *edges]).min(0) > -0.5  # and a rim, for look-ups between texels
-        texels.append(np.stack([row, column], 1)[near])
-        points.append((weights / weights.sum(0)).T[near] @ places)
-    return np.clip(np.concatenate(texels), 0, size - 1), np.concatenate(points)
-
-
-def baked(mesh: tidr.Mesh, original: tidr.Mesh, size: int) -> np.ndarray:
-    """The original's colours, as they are nearest to the mesh, as a texture [size, size, 3]."""
-    texels, points = texel_places(mesh, size)
-    numbers, _ = nearest(original.vertices.numpy(), points)
-    picture = np.full((size, size, 3), 0.25)
-    picture[tuple(texels.T)] = original.colors.numpy()[numbers[:, 0]]
-    return picture
 
 
 @pytest.mark.long

@@ -1,7 +1,5 @@
 """Quads: cut into two triangles each, and written as quads again."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

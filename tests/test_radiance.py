@@ -1,7 +1,5 @@
 """Radiance grids and hash fields from pictures: new views, what they weigh, and the mesh that is in them."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,6 +1,7 @@
 """Soft edges: closed forms, every mode against its numpy twin, limits, truncation, and gradients of every mode."""
 
 import itertools
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -34,11 +35,13 @@ def uploaded(array, kind: str = "real") -> Buffer:
 @pytest.mark.row(13)
 def test_weights_of_two_faces_in_closed_form(backend):
     # Nearness .9 and .8 over the depth range (0, 1), D .9 and .6, gamma .1, epsilon 1e-3.
-    start, probability, depth = uploaded([0, 2], "int"), uploaded([[0.9], [0.6]]), uploaded([[0.1], [0.2]])
+    start, source = uploaded([0, 2], "int"), uploaded([0, 1], "int")
+    probability, depth = uploaded([[0.9], [0.6]]), uploaded([[0.1], [0.2]])
     weight, rest = Buffer((2, 1)), Buffer((1, 1))
     soft_blend.weights(
-        1, 0.1, 0.0, 1.0, 1e-3, 0.0, start.ndarray, probability.ndarray, depth.ndarray, weight.ndarray, rest.ndarray
-    )
+        1, 0.1, 0.0, 1.0, 1e-3, 0.0, start.ndarray, source.ndarray, probability.ndarray, depth.ndarray, weight.ndarray,
+        rest.ndarray,
+    )  # fmt: skip
     np.testing.assert_allclose(weight.ndarray.to_numpy()[:, 0], [0.80296, 0.19693], atol=5e-6)
     np.testing.assert_allclose(rest.ndarray.to_numpy(), [[1.112e-4]], atol=5e-8)
 
@@ -207,3 +210,39 @@ def test_more_faces_per_pixel_than_there_are_change_nothing(f64):
         np.testing.assert_array_equal(pictures[k], pictures[0])
         np.testing.assert_array_equal(gradients[k], gradients[0])
     assert np.abs(pictures[3] - pictures[0]).max() > 1e-3
+
+
+@pytest.mark.long
+@pytest.mark.row(26)
+def test_soft_and_nmr_fill_silhouettes_and_step_faster_than_numpy_draws(f32):
+    """Ours are steps with gradients, in seconds of all cores; numpy draws, each triangle into a whole picture."""
+    from tidr.problems.runner import problems, solve
+
+    problem = problems(["T3-cube"])[0]
+    task = problem.build()
+    scene, camera, mesh = task.scene, task.cameras[0], task.scene["shape"].mesh
+    points, target = hard_twin.world_positions(scene)[0], np.full((64, 64, 1), 0.5)
+    screen = hard_twin.project(camera, points, 64, 64)
+    naive = {
+        "soft": lambda: twin.draw(screen, mesh.faces, points, 64, 64, sigma=1e-4, gamma=1e-4, depth_range=(1, 100)),
+        "nmr": lambda: hard_twin.draw(scene, camera, 128, 128),
+    }
+
+    def seconds(turn) -> float:
+        spent = []
+        for _ in range(4):
+            start = time.process_time()
+            turn()
+            spent.append(time.process_time() - start)
+        return min(spent)
+
+    for edges, draw in naive.items():
+        renderer = tidr.Rasterizer(edges=edges)
+
+        def step(renderer=renderer) -> None:
+            with tidr.Tape(scene.parameters("shape.vertices")) as tape:
+                tape.add(tidr.losses.mse(tidr.render(scene, camera, renderer).alpha, target))
+
+        times = {"numpy": seconds(draw), "ours": seconds(step)}
+        assert times["numpy"] >= 2 * times["ours"], (edges, times)
+        assert solve(problem, edges).error <= 0.05, edges

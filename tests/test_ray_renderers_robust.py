@@ -1,7 +1,5 @@
 """Every renderer that follows rays, on what nobody would draw: R17 (NaN) and R22 (degenerate scenes)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

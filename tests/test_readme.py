@@ -1,7 +1,5 @@
 """The README's examples run, and the scene reference names every key of the schema."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from pathlib import Path

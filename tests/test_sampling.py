@@ -1,7 +1,5 @@
 """Point clouds off meshes: on the surface, with its normals and colours, even where asked, the same for a seed."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Scene files: what every key means, overrides, and that a written scene is the same scene."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

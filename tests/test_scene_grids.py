@@ -1,7 +1,5 @@
 """Volumes, voxel grids, tetrahedra and fields in scene files: from files, from numbers, and written again."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Broken and hostile scene files: refused by one clear error or loaded, and nothing outside their folder is opened."""
 
-from __future__ import annotations
-
 import os
 import resource
 import sys

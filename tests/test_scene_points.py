@@ -1,7 +1,5 @@
 """Point clouds and Gaussians in scene files and at the command: from files, from numbers, and written again."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path
@@ -52,8 +50,10 @@ def test_gaussians_and_points_from_files(f32, tmp_path):
     it = load_node(tmp_path, 'gaussians = "a.ply"')
     assert isinstance(it, tidr.Gaussians)
     assert it.sh_degree == it.active_degree == 2
-    for name, array in vars(data).items():
-        assert np.array_equal(it.parameters()[name].numpy(), array), name
+    for name, parameter in it.parameters().items():
+        assert np.array_equal(parameter.numpy(), getattr(data, name)), name
+    assert it.encoding == "srgb"
+    assert load_node(tmp_path, 'gaussians = { file = "a.ply", encoding = "linear" }').encoding == "linear"
     assert np.array_equal(load_node(tmp_path, 'gaussians = { file = "a.ply" }').means.numpy(), data.means)
     for file in ("b.ply", "b.npz"):
         it = load_node(tmp_path, f'points = "{file}"')

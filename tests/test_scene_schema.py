@@ -1,7 +1,5 @@
 """Faults of scene files: all at once, under their key paths, with the nearest key that is known."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -284,7 +284,7 @@ def test_settings_that_make_no_sense_are_refused(options, where):
 @pytest.mark.parametrize("kind", VARIANTS)
 def test_the_sun_is_found_by_a_shadow(f32, kind):
     """T11: 20 degrees off at first, at most one in the end."""
-    result = solve(problems(["T11"])[0], kind)
+    result = solve(problems(["T11-maps"])[0], kind)
     assert result.solved, result
     assert result.iterations <= 100
 

@@ -1,7 +1,5 @@
 """Fits of Gaussians: from random places to the pictures, stopped and gone on with, and what they leave behind."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Spot lights and suns in scenes and files, and in the renderers that know no light transport."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """DMTet: the surface of a deformable tetrahedral grid, drawn by the rasterizer."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

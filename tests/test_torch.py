@@ -1,7 +1,5 @@
 """Every renderer as a function of torch: gradients in 64 bits, pictures in flight, and what it refuses."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

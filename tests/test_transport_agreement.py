@@ -5,8 +5,6 @@ photons' kernel blurs; less of that is left in the mean of the picture, and so t
 the scenes is made of is never NaN.
 """
 
-from __future__ import annotations
-
 import functools
 
 import numpy as np

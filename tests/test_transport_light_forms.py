@@ -1,7 +1,5 @@
 """Lights of light transport: irradiance and power by their samplers against closed forms and each other."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

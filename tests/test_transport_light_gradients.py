@@ -1,7 +1,5 @@
 """Lights of light transport: adjoints against differences and the f64 tape, and lights that must break nothing."""
 
-from __future__ import annotations
-
 import functools
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Samplers of light transport's lights against what they say of themselves: pdfs, alias table, choice of a light."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

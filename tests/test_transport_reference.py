@@ -1,7 +1,5 @@
 """Pictures of an independent renderer, Mitsuba 3, drawn again by paths and by photons; see tests/reference."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Paths and photons on what nobody would draw, R22: a defined picture and finite gradients; see also R17's file."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

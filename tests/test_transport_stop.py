@@ -1,7 +1,5 @@
 """Fits by paths and photons that cannot or may not go on: R17 (NaN), Ctrl-C."""
 
-from __future__ import annotations
-
 import os
 import signal
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a user of the viewer does, without a window: keys, cameras, sliders, the panel, and the pace beside a fit."""
 
-from __future__ import annotations
-
 from contextlib import contextmanager
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The viewer's pictures: those of `tidr.render`, in a file or a window, beside a fit that they leave alone."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from typer.testing import CliRunner

@@ -1,7 +1,5 @@
 """Pictures of a fit: on the device or streamed from a file, whole views or random pixels, over any background."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 

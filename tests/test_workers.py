@@ -1,7 +1,5 @@
 """Fits by several processes: the same result, whoever dies; an end by Ctrl-C leaves nobody behind. Needs Dask."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import signal

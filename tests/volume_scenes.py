@@ -1,7 +1,5 @@
 """Small scenes with volumes, shared by the volume tests."""
 
-from __future__ import annotations
-
 import numpy as np
 
 import tidr

@@ -1,7 +1,5 @@
 """Scenes with moving outlines and shadows, all with materials and lights of one kind: kernels are compiled once."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tidr.scene.camera import Camera

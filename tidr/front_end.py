@@ -82,7 +82,10 @@ def _position(context: Any, node: Any) -> str:
 
 def _inside_class(patterns: tuple, level_of_class_stackframe: int) -> bool:
     """Whether the line that runs so many frames above begins a class."""
-    frame = sys._getframe(level_of_class_stackframe)
+    try:
+        frame = sys._getframe(level_of_class_stackframe)
+    except ValueError:  # a kernel of a script's own, right at its top
+        return False
     line = linecache.getline(frame.f_code.co_filename, frame.f_lineno, frame.f_globals).strip()
     return any(pattern.match(line) for pattern in patterns)
 

@@ -63,19 +63,16 @@ def clipped(a, w, s, clip):
 @ti.func
 def clipped_adjoint(a, w, s, clip, g):
     """Gradients of a and w from the gradient g of `clipped`; the sum after clamping cancels out of q / sum(q)."""
-    t = a * w / s
-    q = clamped(t, clip) / w
-    total = q.sum()
-    b = q / total
-    gq = (g - g.dot(b)) / total
-    gw = -gq * q / w
-    gu = gq / w
-    gt = ti.Vector.zero(float, 3)
-    for k in ti.static(range(3)):
-        if t[k] > 0.0 and (t[k] < 1.0 or clip == RAISE):
-            gt[k] = gu[k]
-    raw = (gt - gt.dot(t)) / s
-    return raw * w, gw + raw * a
+    inverse, inverse_w = 1.0 / s, 1.0 / w
+    t = a * w * inverse
+    q = clamped(t, clip) * inverse_w
+    scale = 1.0 / q.sum()
+    gu = (g - g.dot(q) * scale) * scale * inverse_w
+    # Without branches: on which side of an edge a pixel lies is hard to predict.
+    free = [(t[k] > 0.0) & ((t[k] < 1.0) | (clip == RAISE)) for k in ti.static(range(3))]
+    gt = ti.Vector([ti.select(free[k], gu[k], 0.0) for k in ti.static(range(3))])
+    raw = (gt - gt.dot(t)) * inverse
+    return raw * w, raw * a - gu * q
 
 
 @ti.func

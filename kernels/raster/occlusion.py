@@ -21,9 +21,16 @@ A2 = ti.types.ndarray(ndim=2)
 SAMPLES = 32
 BIAS, EPSILON = 0.01, 0.01
 TURN = 2.399963229728653  # the golden angle: neighbours in the spiral look into different directions
-SPIRAL = [
-    ((k + 0.5) / SAMPLES * math.cos(TURN * k), (k + 0.5) / SAMPLES * math.sin(TURN * k)) for k in range(SAMPLES)
-]  # in units of its own radius
+
+
+def spiral_of(samples: int) -> list[tuple[float, float]]:
+    """Places of samples in a spiral, in units of its own radius."""
+    return [
+        ((k + 0.5) / samples * math.cos(TURN * k), (k + 0.5) / samples * math.sin(TURN * k)) for k in range(samples)
+    ]
+
+
+SPIRAL = spiral_of(SAMPLES)
 
 
 @ti.func

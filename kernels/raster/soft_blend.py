@@ -6,6 +6,7 @@ exp(epsilon / gamma) / Z, but at least `least` exp(n / gamma) / Z with the large
 
 import taichi as ti
 
+from ..accumulate import SPREAD
 from .soft import ANY, PRODUCT, SUM
 
 A1 = ti.types.ndarray(ndim=1)
@@ -80,19 +81,10 @@ def background_share(top, behind, scale, least):
 
 @ti.kernel
 def weights(
-    pixels: ti.i32,
-    gamma: float,
-    near: float,
-    far: float,
-    epsilon: float,
-    least: float,
-    pixel_start: A1,
-    probability: A2,
-    depth: A2,
-    weight: A2,
-    background: A2,
-):
-    """weight [n, 1] and background [pixels, 1] of the depth softmax."""
+    pixels: ti.i32, gamma: float, near: float, far: float, epsilon: float, least: float, pixel_start: A1, source: A1,
+    probability: A2, depth: A2, weight: A2, background: A2,
+):  # fmt: skip
+    """weight [n, 1] and background [pixels, 1] of the depth softmax; source: rows of `probability`, none twice."""
     for p in range(pixels):
         first, last = pixel_start[p], pixel_start[p + 1]
         scale = 1.0 / ((far - near) * gamma)
@@ -101,7 +93,7 @@ def weights(
         rest, _cut = background_share(top, behind, scale, least)
         total = rest
         for e in range(first, last):
-            weight[e, 0] = probability[e, 0] * ti.exp((top - depth[e, 0]) * scale)
+            weight[e, 0] = probability[source[e], 0] * ti.exp((top - depth[e, 0]) * scale)
             total += weight[e, 0]
         for e in range(first, last):
             weight[e, 0] = weight[e, 0] / total
@@ -110,22 +102,10 @@ def weights(
 
 @ti.kernel
 def weights_adjoint(
-    pixels: ti.i32,
-    gamma: float,
-    near: float,
-    far: float,
-    epsilon: float,
-    least: float,
-    pixel_start: A1,
-    probability: A2,
-    depth: A2,
-    weight: A2,
-    background: A2,
-    grad_weight: A2,
-    grad_background: A2,
-    grad_probability: A2,
+    pixels: ti.i32, gamma: float, near: float, far: float, epsilon: float, least: float, pixel_start: A1, source: A1,
+    probability: A2, depth: A2, weight: A2, background: A2, grad_weight: A2, grad_background: A2, grad_probability: A2,
     grad_depth: A2,
-):
+):  # fmt: skip
     """dw_j/dD_k = (delta_jk - w_j) exp(.)/Z and dw_j/dz_k = -(delta_jk - w_j) w_k / ((far - near) gamma)."""
     for p in range(pixels):
         first, last = pixel_start[p], pixel_start[p + 1]
@@ -135,12 +115,13 @@ def weights_adjoint(
         total, cut = background_share(top, behind, scale, least)
         mean = grad_background[p, 0] * background[p, 0]
         for e in range(first, last):
-            total += probability[e, 0] * ti.exp((top - depth[e, 0]) * scale)
+            total += probability[source[e], 0] * ti.exp((top - depth[e, 0]) * scale)
             mean += grad_weight[e, 0] * weight[e, 0]
         for e in range(first, last):
             g = grad_weight[e, 0] - mean
             share = ti.exp((top - depth[e, 0]) * scale) / total
-            grad_probability[e, 0] = grad_probability[e, 0] + g * share
+            row = source[e]
+            grad_probability[row, 0] = grad_probability[row, 0] + g * share
             grad_depth[e, 0] = grad_depth[e, 0] - g * weight[e, 0] * scale
         if cut == 1 and entry >= 0:
             # The background is then cut off at a share of the nearest entry's exponential.
@@ -149,16 +130,61 @@ def weights_adjoint(
 
 
 @ti.kernel
-def nearest_weights(pixels: ti.i32, pixel_start: A1, probability: A2, weight: A2, background: A2):
-    """Hard colours: weight 1 for the first entry whose pixel lies inside the triangle (D >= 1/2), 0 for others."""
+def keep(
+    pixels: ti.i32, hard: ti.i32, gamma: float, near: float, far: float, epsilon: float, pixel_start: A1,
+    probability: A2, depth: A1, kept: A1, count: A1,
+):  # fmt: skip
+    """kept [n]: 1 for the nearest entry of a pixel and those whose weight is not 0 in the end; count [pixels] of them.
+
+    hard: 1 for the first entry alone whose pixel lies inside the triangle (D >= 1/2).
+    """
     for p in range(pixels):
-        rest = 1.0
+        first, total = pixel_start[p], 0
+        scale, top = 1.0 / ((far - near) * gamma), far - epsilon * (far - near)
+        for e in range(first, pixel_start[p + 1]):
+            d, keeps = probability[e, 0], 0
+            if hard == 1:
+                if total == 0 and d >= 0.5:
+                    keeps = 1
+            else:
+                top = ti.min(top, depth[e])
+                if e == first or d * ti.exp((top - depth[e]) * scale) > 0.0:
+                    keeps = 1
+            kept[e] = keeps
+            total += keeps
+        count[p] = total
+
+
+@ti.kernel
+def list_kept(
+    rows: ti.i32, width: ti.i32, pixel_start: A1, kept: A1, row_start: A1, place: A1, face: A1, start: A1,
+    kept_place: A1, kept_face: A1, source: A1,
+):  # fmt: skip
+    """The entries kept: start [pixels + 1] delimits each pixel's, source is which they were."""
+    for ticket in range(rows * SPREAD):
+        row = ticket // SPREAD
+        if ticket % SPREAD != 0:
+            continue
+        entry = row_start[row]
+        for p in range(row * width, (row + 1) * width):
+            start[p] = entry
+            for e in range(pixel_start[p], pixel_start[p + 1]):
+                if kept[e] == 1:
+                    for k in ti.static(range(3)):
+                        kept_place[3 * entry + k] = place[3 * e + k]
+                    kept_face[entry], source[entry] = face[e], e
+                    entry += 1
+        if row == rows - 1:
+            start[rows * width] = entry
+
+
+@ti.kernel
+def hard_weights(pixels: ti.i32, pixel_start: A1, weight: A2, background: A2):
+    """Weight 1 for the one entry that a pixel may have, or for the background."""
+    for p in range(pixels):
+        background[p, 0] = 1.0
         for e in range(pixel_start[p], pixel_start[p + 1]):
-            weight[e, 0] = 0.0
-            if rest > 0.0 and probability[e, 0] >= 0.5:
-                weight[e, 0] = 1.0
-                rest = 0.0
-        background[p, 0] = rest
+            weight[e, 0], background[p, 0] = 1.0, 0.0
 
 
 @ti.kernel
@@ -176,17 +202,9 @@ def aggregate(
 
 @ti.kernel
 def aggregate_adjoint(
-    pixels: ti.i32,
-    channels: ti.i32,
-    pixel_start: A1,
-    weight: A2,
-    values: A2,
-    background: A2,
-    grad_out: A2,
-    grad_weight: A2,
-    grad_rest: A2,
-    grad_values: A2,
-):
+    pixels: ti.i32, channels: ti.i32, pixel_start: A1, weight: A2, values: A2, background: A2, grad_out: A2,
+    grad_weight: A2, grad_rest: A2, grad_values: A2,
+):  # fmt: skip
     for p in range(pixels):
         for c in range(channels):
             g = grad_out[p, c]

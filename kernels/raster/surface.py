@@ -115,37 +115,38 @@ def surface_adjoint_entry(
     part_normals: ti.template(),
     atomic: ti.template(),
 ):
-    p0 = load3(positions, triangles[f, 0])
-    p1 = load3(positions, triangles[f, 1])
-    p2 = load3(positions, triangles[f, 2])
-    g_n = g_normal
-    if look & TURNED != 0:
-        g_n *= facing((p1 - p0).cross(p2 - p0), eye, camera, p0)
-    b = load3(bary, e)
-    if look & FACETED != 0:
-        b = ti.Vector([1.0, 1.0, 1.0]) / 3.0
-    g0, g1, g2 = b[0] * g_point, b[1] * g_point, b[2] * g_point
-    gb = ti.Vector([g_point.dot(p0), g_point.dot(p1), g_point.dot(p2)])
-    if normal_corners[f, 0] >= 0 and look & FACETED == 0:
-        for k in ti.static(range(3)):
-            row = normal_corners[f, k]
-            corner, inverse = corner_normal(normals, row, look)
-            gb[k] += g_n.dot(corner)
-            g_corner = b[k] * g_n
-            if look & UNIT != 0:
-                g_corner = (g_corner - corner * corner.dot(g_corner)) * inverse
-            add3(part_normals, offset_normals + row, g_corner, atomic)
-    else:
-        to1, to2 = (p2 - p0).cross(g_n), g_n.cross(p1 - p0)
-        g1 += to1
-        g2 += to2
-        g0 -= to1 + to2
-    add3(part_positions, offset + triangles[f, 0], g0, atomic)
-    add3(part_positions, offset + triangles[f, 1], g1, atomic)
-    add3(part_positions, offset + triangles[f, 2], g2, atomic)
-    if look & FACETED == 0:
-        for k in ti.static(range(3)):
-            grad_bary[e, k] = grad_bary[e, k] + gb[k]
+    if ti.abs(g_point).sum() + ti.abs(g_normal).sum() > 0.0:
+        p0 = load3(positions, triangles[f, 0])
+        p1 = load3(positions, triangles[f, 1])
+        p2 = load3(positions, triangles[f, 2])
+        g_n = g_normal
+        if look & TURNED != 0:
+            g_n *= facing((p1 - p0).cross(p2 - p0), eye, camera, p0)
+        b = load3(bary, e)
+        if look & FACETED != 0:
+            b = ti.Vector([1.0, 1.0, 1.0]) / 3.0
+        g0, g1, g2 = b[0] * g_point, b[1] * g_point, b[2] * g_point
+        gb = ti.Vector([g_point.dot(p0), g_point.dot(p1), g_point.dot(p2)])
+        if normal_corners[f, 0] >= 0 and look & FACETED == 0:
+            for k in ti.static(range(3)):
+                row = normal_corners[f, k]
+                corner, inverse = corner_normal(normals, row, look)
+                gb[k] += g_n.dot(corner)
+                g_corner = b[k] * g_n
+                if look & UNIT != 0:
+                    g_corner = (g_corner - corner * corner.dot(g_corner)) * inverse
+                add3(part_normals, offset_normals + row, g_corner, atomic)
+        else:
+            to1, to2 = (p2 - p0).cross(g_n), g_n.cross(p1 - p0)
+            g1 += to1
+            g2 += to2
+            g0 -= to1 + to2
+        add3(part_positions, offset + triangles[f, 0], g0, atomic)
+        add3(part_positions, offset + triangles[f, 1], g1, atomic)
+        add3(part_positions, offset + triangles[f, 2], g2, atomic)
+        if look & FACETED == 0:
+            for k in ti.static(range(3)):
+                grad_bary[e, k] = grad_bary[e, k] + gb[k]
 
 
 @ti.kernel

@@ -5,9 +5,10 @@ import taichi as ti
 from ..accumulate import TASK
 from ..transport.light_shapes import cap_of, falloff, lean
 from .buffer import chunk_block
-from .shade import AMBIENT, DIRECTIONAL, POINT
+from .shade import AMBIENT, DIRECTIONAL, POINT, UNATTENUATED
 
 A2 = ti.types.ndarray(ndim=2)
+LENS = UNATTENUATED + 1  # a point where the camera is, which the column view leads to
 
 
 @ti.func
@@ -24,7 +25,9 @@ def _gather(buffer: ti.template(), n: ti.i32, kind: ti.i32, geometry: A2, value:
             length = direction.norm()
             if length > 1e-12:
                 vector = -direction / length
-        if kind >= POINT:
+        if kind == LENS:
+            vector = buffer.view[i]
+        elif kind >= POINT:
             vector = _row(geometry) - buffer.position[i]
         buffer.light_vector[i] = vector
         buffer.light_value[i] = _row(value)
@@ -46,7 +49,9 @@ def _gather_adjoint(buffer: ti.template(), block: ti.template(), n: ti.i32, kind
             g = buffer.light_vector.grad[i]
             to_value += buffer.light_value.grad[i]
             to_vector += g
-            if kind >= POINT:
+            if kind == LENS:
+                buffer.view.grad[i] = buffer.view.grad[i] + g
+            elif kind >= POINT:
                 buffer.position.grad[i] = buffer.position.grad[i] - g
             buffer.light_vector.grad[i] = ti.Vector([0.0, 0.0, 0.0])
             buffer.light_value.grad[i] = ti.Vector([0.0, 0.0, 0.0])
@@ -74,7 +79,7 @@ def _reduce(kind: ti.i32, part: A2, geometry: A2, geometry_grad: A2, value_grad:
             else:
                 to_vector = to_vector * 0.0
         for c in ti.static(range(3)):
-            if kind != AMBIENT:
+            if kind != AMBIENT and kind != LENS:
                 geometry_grad[0, c] = geometry_grad[0, c] + to_vector[c]
             value_grad[0, c] = value_grad[0, c] + to_value[c]
 
@@ -182,18 +187,21 @@ def gather_light(buffer, n: int, kind: int, geometry, value) -> None:
     """Fill columns light_vector and light_value of the first n entries.
 
     kind: AMBIENT, DIRECTIONAL, POINT or UNATTENUATED. geometry [1, 3]: direction in which the light travels (any
-    length), or position, world; None for AMBIENT. value [1, 3]: radiance, irradiance or intensity.
+    length), or position, world; None for AMBIENT, and for a POINT at every camera's own lens. value [1, 3]: radiance,
+    irradiance or intensity.
     """
+    kind = LENS if geometry is None and kind == POINT else kind
     _gather(buffer, n, kind, value if geometry is None else geometry, value)
 
 
 def gather_light_adjoint(buffer, n: int, kind: int, geometry, geometry_grad, value_grad, part) -> None:
-    """Add the gradient of both columns to the light's (both [1, 3]) and, from a point, to position.grad.
+    """Add the gradient of both columns to the light's (both [1, 3]) and to position.grad, from a lens to view.grad.
 
-    Sets light_vector.grad and light_value.grad to 0, ready for the next light. geometry and geometry_grad are None for
-    AMBIENT. part: scratch [P, at least 6]; P chunks are summed in parallel (the threads of a CPU, a thousand on a GPU),
-    then in order: equal bits every time.
+    Sets light_vector.grad and light_value.grad to 0, ready for the next light. geometry and geometry_grad are None as
+    in `gather_light`. part: scratch [P, at least 6]; P chunks are summed in parallel (the threads of a CPU, a thousand
+    on a GPU), then in order: equal bits every time.
     """
+    kind = LENS if geometry is None and kind == POINT else kind
     _gather_adjoint(buffer, chunk_block(), n, kind, part)
     if geometry is None:
         geometry = geometry_grad = value_grad

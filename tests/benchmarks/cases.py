@@ -1,7 +1,5 @@
 """Runs the cases of a benchmark, each in a process of its own, and whatever it is compared with right after it."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import subprocess

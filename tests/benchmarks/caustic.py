@@ -10,8 +10,6 @@ squared errors over the pixels that see the floor straight. "inside" is the same
 neighbours there: the particle tracer's reference has no floor behind the glass in the pixels of the sphere's outline.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import subprocess

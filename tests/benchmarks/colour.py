@@ -9,8 +9,6 @@ run before. "same": the rival's own recipe, Adam with its usual settings and 4 s
 ours, with 2 samples, a shorter memory and a rate that falls.
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import json

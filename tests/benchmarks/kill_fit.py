@@ -6,8 +6,6 @@ Each turn resumes the fit of a small scene, kills it with SIGKILL up to two seco
 saved, and looks whether the newest checkpoint is whole and at most one save interval old. Exit code 1 when one is not.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import tempfile

@@ -7,8 +7,6 @@ Each case runs in its own process. "path": the Cornell box, 256 x 256, 16 sample
 gradient of a wall's colour. (colour.py times a fit of that colour.)
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

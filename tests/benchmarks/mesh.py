@@ -7,8 +7,6 @@ interpreter that has the rivals installed. Without them only tidr is timed. Each
 warm up, then the median of the timed ones. PYTHON also runs this folder's PyTorch ports, for "soft_port", "nmr_port".
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

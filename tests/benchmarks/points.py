@@ -8,8 +8,6 @@ PyTorch3D are their ratios to Mitsuba's ray-traced Gaussians as measured once on
 this run. PyTorch3D drew as many points on another mesh of the same size.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 import statistics

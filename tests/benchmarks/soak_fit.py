@@ -5,8 +5,6 @@
 Exit code 1 when memory after the last step is 5 % or more above that after a tenth of them.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import tempfile

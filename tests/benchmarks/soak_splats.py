@@ -6,8 +6,6 @@ Exit code 1 when memory after the last step is 5 % or more above that after step
 second half: lists of splats may still find their size in the first.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import tempfile

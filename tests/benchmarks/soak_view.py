@@ -7,8 +7,6 @@ Needs Xvfb and xdotool (Debian: xvfb xdotool) and a Vulkan driver. First frames 
 something was not exercised, the viewer ended, or memory grew by 5 % or more after the first fifth.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -7,8 +7,6 @@ only tidr is timed. Each case runs in its own process: turns to warm up, then th
 timed by volume_medium.py.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

@@ -11,8 +11,6 @@ the RMS of a reference (512 steps, 128 light steps, 129 nodes), over all cells a
 of the largest). The time that Mitsuba would need for our error is its time * (its error / our error)^2.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

@@ -6,8 +6,6 @@ loss is how far these pictures are from the true ones. The true shapes only draw
 measure the intersection over union of shapes that were never trained on.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

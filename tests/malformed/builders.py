@@ -1,7 +1,5 @@
 """Small well-formed files of every format that tidr reads, with knobs to make them false."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json

@@ -1,7 +1,5 @@
 """Started as a program: reads every case below a folder with bounded memory, one line of verdicts.jsonl for each."""
 
-from __future__ import annotations
-
 import json
 import sys
 import time

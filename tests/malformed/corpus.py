@@ -4,8 +4,6 @@
 well-formed files of `valid()`.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import random

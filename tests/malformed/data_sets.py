@@ -1,7 +1,5 @@
 """Small well-formed volumes and COLMAP models, and false ones made of them."""
 
-from __future__ import annotations
-
 import gzip
 import struct
 import zlib

@@ -1,7 +1,5 @@
 """Mitsuba scenes: a well-formed one, broken ones, and small ones that want to grow."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 

@@ -1,7 +1,5 @@
 """Rays against all triangles in numpy, f64: the twin of the BVH."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

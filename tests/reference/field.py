@@ -1,7 +1,5 @@
 """Numpy twin of the fields: encodings, networks and quadrature, written down straight from the papers' formulas."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

@@ -4,8 +4,6 @@ No tiles, no strata cut by what stands in them, no rasterizer: triangles are met
 of finer midpoints, and light is marched to from every one of them. Lambert materials, one medium at most.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from tidr.scene.gaussians import Gaussians

@@ -1,7 +1,5 @@
 """Numpy twins of the implicit surfaces: trilinear grids, hits by bisection, NeuS, distances to triangles."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

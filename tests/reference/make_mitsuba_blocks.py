@@ -8,8 +8,6 @@ mitsuba_blocks.npz beside this file: for each scene the mean of every block of p
 camera, weighed with light sampling, have no bias and find caustics as soon as the lamp is not small.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time

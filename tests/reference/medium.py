@@ -3,8 +3,6 @@
 No kernels, no object-space lights: positions go to the world by the node's matrix, and lights are met there.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

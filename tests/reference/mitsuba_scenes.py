@@ -3,8 +3,6 @@
 World space is right-handed with +Y up. Faces are counter-clockwise seen from outside; lamps shine on that side.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

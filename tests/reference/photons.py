@@ -1,7 +1,5 @@
 """Density estimates of photons by going through all of them; numpy, f64."""
 
-from __future__ import annotations
-
 import numpy as np
 
 JENSEN = 1 - np.exp(-1.953)

@@ -1,7 +1,5 @@
 """PyTorch3D's mesh renderer in numpy (Ravi et al. 2020): K nearest triangles a pixel, lights, shaders and blends."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -4,8 +4,6 @@ A pixel is covered when its centre lies inside the screen polygon or on its outl
 nearest wins, of equally near ones the one with the lower id. No tiles, no boxes, one view.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -4,8 +4,6 @@ The image's shorter side spans two units. A triangle counts at a pixel that it c
 ln(1/1e-4 - 1) * sigma (squared distance) outside; all triangles before the near plane, none behind it.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 CUTOFF = np.log(1 / 1e-4 - 1)

@@ -1,7 +1,5 @@
 """Surface splats of one camera by the formulas: variance by two tangents, all points against all pixels."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

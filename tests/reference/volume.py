@@ -1,7 +1,5 @@
 """Numpy twin of the volume renderer: one ray and one sample at a time."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -1,7 +1,5 @@
 """Points in a grid of one camera's frustum by plain loops, and what its rays see."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

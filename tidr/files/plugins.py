@@ -1,7 +1,8 @@
 """Plugins: Python files that register renderers, materials, losses, edges and geometries. They run only when asked to.
 
 A scene file names those that it needs in `plugins`; loading the scene runs none of them, for a scene file is data that
-may come from anywhere. The user runs them, by `load_plugin` or `tidr --plugin`.
+may come from anywhere. The user runs them, by `load_plugin` or `tidr --plugin`. Those of bundled scenes are tidr's own
+code, which runs without that.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -66,7 +68,7 @@ def load_same(plugins: Mapping[str, str]) -> None:
 
 
 def check_plugins(raw: Mapping[str, Any], root: Path, limits: Limits, faults: Faults) -> list[Path]:
-    """The files that the key `plugins` names, all of which the user has run."""
+    """The files that the key `plugins` names, all of which the user has run; those that came with tidr run here."""
     names, found = raw.get("plugins", []), []
     if not isinstance(names, list):
         faults.add(["plugins"], f"is {brief(names)}, expected a list of names of .py files")
@@ -76,11 +78,20 @@ def check_plugins(raw: Mapping[str, Any], root: Path, limits: Limits, faults: Fa
             path = resolve(root, name, "")
             if path.stat().st_size > LARGEST_PLUGIN:
                 raise FileError("", f"is larger than {LARGEST_PLUGIN} bytes")
-            if _digest(read_bytes(path)) not in _loaded:
+            data = read_bytes(path)
+            if _digest(data) not in _loaded and _is_ours(data):
+                load_plugin(path)
+            if _digest(data) not in _loaded:
                 mend = f"if you trust it, run it first: tidr --plugin {path} ..., or tidr.load_plugin({str(path)!r})"
                 raise FileError("", f"the scene needs the code of {name!r:.80}, which has not been run", mend)
             found.append(path)
     return found
+
+
+def _is_ours(data: bytes) -> bool:
+    """Whether this is the code of a bundled scene, or a copy of it as fits leave them."""
+    files = resources.files("tidr.scenes").iterdir()
+    return any(one.name.endswith(".py") and one.read_bytes() == data for one in files)
 
 
 def _digest(data: bytes) -> str:

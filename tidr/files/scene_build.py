@@ -19,6 +19,7 @@ from tidr.scene.light import (
     AmbientLight,
     DirectionalLight,
     EnvironmentLight,
+    FlashLight,
     Light,
     PointLight,
     SphericalHarmonicLight,
@@ -51,6 +52,7 @@ from .scene_schema import (
     AmbientTable,
     DirectionalTable,
     EnvironmentTable,
+    FlashTable,
     NodeTable,
     PictureTable,
     PointTable,
@@ -255,6 +257,8 @@ def _light(table: Table, turn: np.ndarray, sky: np.ndarray | None) -> Light:
         falloff = None if table.falloff_degrees is None else math.radians(table.falloff_degrees)
         way, cutoff = turn @ table.direction, math.radians(table.cutoff_degrees)
         return SpotLight(turn @ table.position, way, table.intensity, cutoff, falloff)
+    if isinstance(table, FlashTable):
+        return FlashLight(table.intensity)
     if isinstance(table, SphericalHarmonicTable):  # in world axes, as an environment
         return SphericalHarmonicLight(table.coefficients)
     assert isinstance(table, PointTable)

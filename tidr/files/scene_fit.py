@@ -14,6 +14,7 @@ from pydantic import create_model
 
 from tidr.errors import TidrError
 from tidr.fitting.settings import DensifySettings, FitSettings, ParameterSettings, StartSettings, checked
+from tidr.parameter import Parameter
 
 from .scene_faults import Faults, brief, read_table
 from .scene_schema import SceneTable
@@ -49,7 +50,7 @@ def read_fit(table: SceneTable, files: Files) -> FitSettings | None:
     values["densify"] = _each(values.get("densify", {}), DensifySettings, "densify", faults)
     _check_renderer(values.get("renderer"), faults)
     for section in ("grow", "truth"):
-        values[section] = {name: tuple(items) for name, items in values.get(section, {}).items()}
+        values[section] = {name: _tuples(items) for name, items in values.get(section, {}).items()}
     of_nodes = [(section, table.nodes) for section in ("start", "grow", "densify")]
     for section, known in (*of_nodes, ("targets", table.cameras)):
         for name in values.get(section, {}):
@@ -174,7 +175,8 @@ def _strict(hint: Any) -> Any:
         return Annotated[list[_strict(arguments[0])], Limit(min_length=len(arguments), max_length=len(arguments))]
     if origin in (types.UnionType, Union):
         tables = any(is_dataclass(one) for one in arguments)
-        return object if tables else functools.reduce(operator.or_, map(_strict, arguments))
+        in_files = [one for one in arguments if one is not Parameter]  # an object that scripts may give
+        return object if tables else functools.reduce(operator.or_, map(_strict, in_files))
     if origin is not None and issubclass(origin, Mapping):
         return dict[str, _strict(arguments[1])]
     return object if is_dataclass(hint) else hint

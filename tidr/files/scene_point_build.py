@@ -21,7 +21,7 @@ from .points import PointData, points_bytes, read_points
 from .scene_grids import Grid
 from .scene_points import CloudTable, GaussiansTable, PointsTable
 from .splats import SplatData, read_splats, splat_bytes
-from .srgb import srgb_to_linear
+from .srgb import linear_to_srgb, srgb_to_linear
 from .view_sets import find_views
 
 GREY = 0.5
@@ -50,7 +50,7 @@ def cloud_file(name: str, geometry: Any) -> tuple[str, bytes]:
     arrays = {key: parameter.numpy() for key, parameter in geometry.parameters().items()}
     if isinstance(geometry, PointCloud):
         return "points", points_bytes(PointData(**arrays), name)
-    return "gaussians", splat_bytes(SplatData(**arrays), name)
+    return "gaussians", splat_bytes(SplatData(**arrays, encoding=geometry.encoding), name)
 
 
 def _points(table: PointsTable, path: Path | None, limits: Limits) -> PointCloud:
@@ -67,14 +67,19 @@ def _points(table: PointsTable, path: Path | None, limits: Limits) -> PointCloud
 
 def _gaussians(table: GaussiansTable, path: Path | None, limits: Limits) -> Gaussians:
     if path is not None and table.points is None:
-        return Gaussians(**vars(read_splats(path, limits)))
+        held = vars(read_splats(path, limits))
+        return Gaussians(**held | ({} if table.encoding is None else {"encoding": table.encoding}))
     if path is not None:
         positions, colors = _sparse(path, limits)
     else:
         positions = _scattered(table, limits)
         colors = np.broadcast_to(table.color, positions.shape)
     scales = spacing(positions)
-    return Gaussians.from_colors(positions, colors, scales, opacities=table.opacity, sh_degree=table.sh_degree)
+    encoding = table.encoding or "linear"
+    return Gaussians.from_colors(
+        positions, linear_to_srgb(colors) if encoding == "srgb" else colors, scales,
+        opacities=table.opacity, sh_degree=table.sh_degree, encoding=encoding,
+    )  # fmt: skip
 
 
 def _scattered(table: CloudTable, limits: Limits) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -40,9 +40,11 @@ class PointsTable(CloudTable):
 
 class GaussiansTable(CloudTable):
     """Gaussians; `points` names a point cloud or COLMAP model at whose points they stand. They are round, and as large
-    as the mean distance to their three nearest neighbours."""
+    as the mean distance to their three nearest neighbours. `encoding`: "srgb" for colours as screens and other
+    splatting programs have them, blended as such; without it as the file says, else "linear"."""
 
     points: str | None = None
+    encoding: Literal["linear", "srgb"] | None = None
     sh_degree: Annotated[int, Field(ge=0, le=3)] = 0
     opacity: Annotated[float, Field(gt=0, lt=1)] = 0.1
 
@@ -63,7 +65,8 @@ def read_cloud(key: str, raw: object, path: Sequence[object], faults: Faults) ->
     if len(found) != 1:
         faults.add(path, f"give exactly one of {', '.join(sources)}")
     else:
-        apart = {"file": given - {"file"}, "points": given & {"lower", "upper", "color", "seed"}, "sphere": {"seed"}}
+        apart = {"points": given & {"lower", "upper", "color", "seed"}, "sphere": {"seed"}}
+        apart["file"] = given - {"file", "encoding"}
         for source in given & {found[0], "sphere"}:
             for name in sorted(apart.get(source, set()) & given):
                 faults.add([*path, name], f"stands beside {source}, which gives it already")

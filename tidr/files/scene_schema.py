@@ -92,6 +92,13 @@ class SpotTable(Table):
     falloff_degrees: Annotated[float, Field(ge=0, le=180)] | None = None
 
 
+class FlashTable(Table):
+    """A point at the lens of whatever camera looks."""
+
+    type: Literal["flash"]
+    intensity: Light3
+
+
 class PictureTable(Table):
     """A picture of radiance."""
 
@@ -128,6 +135,7 @@ LIGHT_TABLES: dict[str, type[Table]] = {
     "directional": DirectionalTable,
     "point": PointTable,
     "spot": SpotTable,
+    "flash": FlashTable,
     "environment": EnvironmentTable,
     "spherical_harmonics": SphericalHarmonicTable,
 }

@@ -19,6 +19,7 @@ from tidr.scene.light import (
     AmbientLight,
     DirectionalLight,
     EnvironmentLight,
+    FlashLight,
     Light,
     PointLight,
     SphericalHarmonicLight,
@@ -194,7 +195,7 @@ def _light(name: str, light: Light, path: Path, names: _Names, files: dict[Path,
         degrees = math.degrees(float(_values(light.rotation)))
         return {"type": "environment", "radiance": _sky(name, light, path, names, files), "rotation_degrees": degrees}
     kinds: dict[type, str] = {AmbientLight: "ambient", DirectionalLight: "directional", SpotLight: "spot"}
-    kinds[SphericalHarmonicLight] = "spherical_harmonics"
+    kinds |= {FlashLight: "flash", SphericalHarmonicLight: "spherical_harmonics"}
     table: dict[str, Any] = {"type": kinds.get(type(light), "point")}
     for key, parameter in light.parameters().items():
         if key in ANGLES:

@@ -1,7 +1,8 @@
 """Clouds of 3D Gaussians as .ply files in the layout of Kerbl et al. 2023, which other splatting programs share.
 
 One element "vertex" with float properties x y z, nx ny nz (zeros), f_dc_0..2, f_rest_0.. (all coefficients of red, then
-green, then blue), opacity (logit), scale_0..2 (natural logarithms), rot_0..3 (quaternion, w first).
+green, then blue), opacity (logit), scale_0..2 (natural logarithms), rot_0..3 (quaternion, w first). The colours are
+those of a screen (sRGB), unless a comment in the header, which is ours, says that they are linear.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 
 from tidr.errors import FileError
 from tidr.parameter import nearest
-from tidr.scene.gaussians import HARMONICS
+from tidr.scene.gaussians import ENCODINGS, HARMONICS
 
 from .guard import DEFAULT, LARGEST_COORDINATE, Limits, at, read_bytes
 from .ply_elements import Column, read_elements
@@ -22,6 +23,8 @@ from .write import write_bytes
 MEANS, NORMALS, COLOR = ("x", "y", "z"), ("nx", "ny", "nz"), ("f_dc_0", "f_dc_1", "f_dc_2")
 SCALES, ROTATION = ("scale_0", "scale_1", "scale_2"), ("rot_0", "rot_1", "rot_2", "rot_3")
 NEEDED = (*MEANS, *COLOR, "opacity", *SCALES, *ROTATION)
+LINEAR, SRGB = ENCODINGS
+COMMENT = "comment colors are linear"
 MEND = "export it as an uncompressed 3D Gaussian splatting .ply"
 
 
@@ -30,7 +33,7 @@ class SplatData:
     """N Gaussians as a file has them; the numbers mean what those of `tidr.Gaussians` do.
 
     means [N, 3], log_scales [N, 3], rotations [N, 4] (w first, any length but 0), opacity_logits [N, 1], sh_dc [N, 3],
-    sh_rest [N, K - 1, 3] or None (degree 0). Single precision where the file is.
+    sh_rest [N, K - 1, 3] or None (degree 0). Single precision where the file is. encoding: "linear" or "srgb".
     """
 
     means: np.ndarray
@@ -39,6 +42,7 @@ class SplatData:
     opacity_logits: np.ndarray
     sh_dc: np.ndarray
     sh_rest: np.ndarray | None = None
+    encoding: str = LINEAR
 
 
 def read_splats(path: str | Path, limits: Limits = DEFAULT) -> SplatData:
@@ -54,7 +58,9 @@ def read_splats(path: str | Path, limits: Limits = DEFAULT) -> SplatData:
     path = Path(path)
     if path.suffix.lower() != ".ply":
         raise FileError(path, f"unknown kind of Gaussians {path.suffix!r}", "use a .ply")
-    columns = read_elements(path, read_bytes(path, limits), limits)
+    data = read_bytes(path, limits)
+    columns = read_elements(path, data, limits)
+    header = data[: data.find(b"end_header")].decode("latin-1").splitlines()
     vertex = columns.get("vertex")
     if vertex is None:
         raise FileError(path, f"has no element vertex (elements: {', '.join(columns) or 'none'})", MEND)
@@ -78,6 +84,7 @@ def read_splats(path: str | Path, limits: Limits = DEFAULT) -> SplatData:
         opacity_logits=_stack(path, vertex, ("opacity",)),
         sh_dc=_stack(path, vertex, COLOR),
         sh_rest=coefficients,
+        encoding=LINEAR if COMMENT in map(str.strip, header) else SRGB,
     )
 
 
@@ -111,7 +118,8 @@ def splat_bytes(data: SplatData, where: str) -> bytes:
     if not np.isfinite(table).all():
         row, column = (int(index) for index in np.argwhere(~np.isfinite(table))[0])
         raise FileError(at(where, f"vertex {row}.{names[column]}"), "is not finite in single precision")
-    header = ["ply", "format binary_little_endian 1.0", f"element vertex {count}"]
+    header = ["ply", "format binary_little_endian 1.0", *([COMMENT] if data.encoding == LINEAR else [])]
+    header.append(f"element vertex {count}")
     header += [f"property float {name}" for name in names]
     return "\n".join([*header, "end_header", ""]).encode() + table.tobytes()
 

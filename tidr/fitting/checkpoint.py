@@ -69,13 +69,6 @@ def sweep(folder: Path) -> None:
             path.unlink()
 
 
-def clear(folder: Path) -> None:
-    """Remove all checkpoints of a run that begins anew."""
-    sweep(folder)
-    for path in saved(folder):
-        path.unlink()
-
-
 def load(folder: Path, say: Callable[[str], None] = lambda text: None) -> Checkpoint | None:
     """The newest checkpoint that is whole, or None where there is none at all; `say` hears of broken ones.
 

@@ -24,18 +24,19 @@ from tidr.scene.mesh import Mesh
 from ..errors import SceneError
 from ..parameter import Parameters, nearest
 from . import checkpoint
+from .bounded import bounds_of, by_chance
 from .density_control import DensityControl
 from .growth import Growth
 from .loop import Loop, Plan, Scheduled, Watcher, newest
 from .moves import optimizers_of
 from .objective import Objective, fitted_grids
 from .optimizers import Adam, Optimizer
-from .report import SHOWN, RunFolder, measure
+from .report import SHOWN, RunFolder, measure, set_aside
 from .settings import FitSettings, ParameterSettings, checked, start_of
 from .start import begin
 from .start_box import begin_box, begin_even
 from .step import Crew, jittered
-from .truth import how_far
+from .truth import how_far, known
 from .views import Views, load_views
 
 
@@ -144,9 +145,9 @@ def fit_from_settings(
     Raises:
         SceneError: the scene has no [fit] table, or one that does not fit it.
     """
+    truth = known(scene, (settings or scene.fit or FitSettings()).truth)  # before the fit begins elsewhere
     plan, held = planned(scene, settings, steps)
     plan.crew = crew
-    truth = (settings or scene.fit or FitSettings()).truth
     return _run(plan, held, output, resume=resume, force=force, watcher=watcher, truth=truth)
 
 
@@ -181,6 +182,7 @@ def planned(scene: Scene, settings: FitSettings | None = None, steps: int | None
         random_background=settings.background == "random",
         growth=growth,
         density=density,
+        bounds=bounds_of(settings.parameters, params),
         anneal=_annealed(renderer, settings.anneal),
         sharpen=settings.sharpen,
         blind=_blind(scene),
@@ -216,6 +218,8 @@ def _run(
     if resume and output is None:
         raise SceneError("resume", "there is no run folder", "give output")
     saved = newest(Path(output), watcher) if resume and output is not None else None
+    if output is not None and saved is None and (other := set_aside(Path(output))):
+        watcher.say(f"{output} held another run, which is now {other.name}")
     folder = RunFolder(output) if output is not None else None
     loop = Loop(plan, folder, watcher)
     if saved is not None:
@@ -224,7 +228,6 @@ def _run(
     if folder is not None:
         checkpoint.sweep(folder.path)
         if saved is None:
-            checkpoint.clear(folder.path)
             shown = jittered(plan.drawer(0), None)
             folder.pictures("before", measure(plan.scene, shown, looked, plan.views_per_step)[1][:SHOWN])
             folder.pictures("target", looked.pictures(range(min(SHOWN, len(looked)))))
@@ -235,6 +238,8 @@ def _run(
     metrics |= {"views_are": "kept out of the fit" if held else "those fitted", "steps": loop.step}
     metrics |= {"seconds": loop.rows[-1][-1], "skipped_steps": loop.skipped}
     metrics |= {"gaussians": plan.density.counts()} if plan.density is not None else {}
+    if plan.bounds:
+        metrics["bounds"] = by_chance(plan, loop.step)
     if truth:
         after = how_far(plan.scene, truth)
         metrics["truth"] = {path: one | {"before": before[path]["error"]} for path, one in after.items()}
@@ -289,7 +294,8 @@ def _begin(scene: Scene, settings: FitSettings, views: Views) -> dict[Node, floa
             continue
         if not views.has_alpha and (start.centre is None or start.radius is None):
             where = f"fit.start.{name}"
-            raise SceneError(where, "the pictures have no alpha to tell where the thing is", "give centre and radius")
+            mend = "give PNG pictures with alpha 0 beside it; centre and radius where a loss needs no masks"
+            raise SceneError(where, "the pictures have no alpha to tell where the thing is", mend)
         begin(scene, name, start, views.cameras, views.masks(range(len(views))))
         low, high = scene.nodes[name].mesh.bounds()
         units[scene.nodes[name]] = float((high - low).max()) / 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from tidr.scene.graph import Scene
 from ..errors import FileError, GradientError, SceneError, TidrError
 from ..parameter import Parameters
 from . import checkpoint
+from .bounded import Near
 from .density_control import DensityControl
 from .growth import Growth
 from .interrupts import Interrupts
@@ -82,8 +83,8 @@ class Plan:
     """Everything that a loop needs to know.
 
     steps: where it ends; horizon: the length that schedules are made for. growth: grids that get finer on the way.
-    density: Gaussians that come and go. anneal: options of the renderer and where they end. sharpen: steps at which the
-    resolution of pictures doubles. blind: paths of parameters
+    density: Gaussians that come and go. bounds: what keeps parameters near to where they began. anneal: options of the
+    renderer and where they end. sharpen: steps at which the resolution of pictures doubles. blind: paths of parameters
     whose gradient may be 0 in every view at first.
     scene_hash: what a checkpoint must be about. crew: who works out each step's shares; this process alone when None.
     """
@@ -106,6 +107,7 @@ class Plan:
     tolerance: float = 1e-3
     growth: Growth | None = None
     density: DensityControl | None = None
+    bounds: Sequence[Near] = ()
     anneal: Mapping[str, float] = field(default_factory=dict)
     sharpen: tuple[int, ...] = ()
     blind: frozenset[str] = frozenset()
@@ -272,6 +274,8 @@ class Loop:
         try:
             for one in self.plan.optimizers:
                 one.move(self.step, self.plan.horizon, problem)
+            for near in self.plan.bounds:
+                near.keep()
         except GradientError as error:
             self._trouble = str(error)
             return False

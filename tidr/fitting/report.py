@@ -94,6 +94,24 @@ class RunFolder:
             losses(self.path).save(self.path / "loss.png")
 
 
+def set_aside(path: Path) -> Path | None:
+    """Rename the folder of an earlier run, so that nothing of it is lost; its new path, None if `path` holds no run.
+
+    Raises:
+        FileError: it cannot be renamed.
+    """
+    if not (path / "command.txt").is_file():
+        return None
+    path = path.resolve()
+    names = (path.with_name(f"{path.name}.{number}") for number in itertools.count(1))
+    other = next(name for name in names if not name.exists())
+    try:
+        return path.rename(other)
+    except OSError as error:
+        what = f"holds another run and cannot be renamed: {error.strerror}"
+        raise FileError(path, what, "choose another folder with -o, or go on with --resume") from error
+
+
 def measure(scene: Scene, renderer: Renderer, views: Views, per_step: int) -> tuple[dict, list[np.ndarray]]:
     """PSNR (dB, of linear RGB clipped to 1 and of its sRGB) and mask IoU of each view, their means; SHOWN pictures."""
     each, shown, renderer = {}, [], _calm(renderer)

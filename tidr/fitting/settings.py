@@ -14,7 +14,7 @@ from .own_losses import OWN
 OPTIMIZERS = ("adam", "sgd", "uniform_adam", "vector_adam", "large_steps", "lbfgs", "levenberg_marquardt", "dogleg")
 SEARCHES = OPTIMIZERS[-3:]  # they move all parameters that name them together
 SCHEDULES = ("constant", "exponential", "cosine", "warmup")
-STARTS = ("sphere", "box", "even")
+STARTS = ("sphere", "plane", "box", "even")
 BACKGROUNDS = ("film", "random")
 DENSITIES = ("adaptive", "mcmc")
 LARGEST_RADIANCE, LARGEST_SIDE = 1e6, 65536
@@ -55,6 +55,8 @@ class ParameterSettings:
         every step.
     clamp: (low, high) that every entry is kept to.
     channels: numbers of the entries of each row that move, as (1,) for the y of vertices; None: all.
+    bound: every entry stays so near to what it begins from; the fit then tells what random steps of this size do to the
+        loss, as attacks on classifiers are judged (a loss of negative weight grows). None: no bound.
     start: what the fit begins from in place of the scene's value: one number for all entries, one for each channel, or
         all of them in order.
     smoothness: lambda of "large_steps": the larger, the stiffer the surface.
@@ -65,6 +67,7 @@ class ParameterSettings:
     optimizer: str = "adam"
     clamp: tuple[float, float] | None = None
     channels: tuple[int, ...] | None = None
+    bound: float | None = None
     start: tuple[float, ...] | None = None
     smoothness: float = 19.0
     schedule: str = "exponential"
@@ -75,10 +78,11 @@ class ParameterSettings:
 class StartSettings:
     """What a node's mesh is replaced by before the fit, or where the box of its grid or field is put.
 
-    shape: one of STARTS. "box" keeps what the node holds and puts its grid or field where the thing is; "even" fills
-    its grid of densities or occupancies with `value`. resolution n: the sphere has 20 n^2 triangles. texture: the grey
-    albedo has about texture^2 texels. centre and radius (world units) of sphere and box: found from the masks of the
-    views when None.
+    shape: one of STARTS. "plane" is a square that faces up, of which a fit may move the heights alone. "box" keeps what
+    the node holds and puts its grid or field where the thing is; "even" fills its grid of densities or occupancies with
+    `value`. resolution n: the sphere has 20 n^2 triangles, the plane 2 n^2. texture: the grey albedo has about
+    texture^2 texels. centre and radius (world units; of the plane half a side): found from the masks of the views when
+    None.
     """
 
     shape: str = "sphere"
@@ -140,7 +144,8 @@ class FitSettings:
     or about those whose path matches the pattern behind a colon, as in "total_variation:smoke.density". "dssim" is
     (1 - SSIM) / 2, so that (1 - L) l1 + L (1 - SSIM), the loss of 3D Gaussian splatting (L = 0.2), is
     { l1 = 0.8, dssim = 0.4 }.
-    truth: {path of a parameter: what it really is}; how far the fit ends from it is told with the measures.
+    truth: {path of a parameter: what it really is, "scene" where the scene says so}; how far the fit ends from it is
+        told with the measures.
     renderer: {"type": registered name, ...its options}. steps, views_per_step, seed: the loop.
     anneal: {number among the renderer's options: what it has become at the last step}, moving evenly over all steps.
     rays_per_step: so many random pixels of all views each step, in place of whole views (0: whole views).
@@ -160,7 +165,7 @@ class FitSettings:
     targets: Mapping[str, str] = field(default_factory=dict)
     depths: Mapping[str, str] = field(default_factory=dict)
     metres_per_level: float = 0.001
-    truth: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    truth: Mapping[str, tuple[float, ...] | str] = field(default_factory=dict)
     start: Mapping[str, StartSettings | str] = field(default_factory=dict)
     parameters: Mapping[str, ParameterSettings] = field(default_factory=dict)
     losses: Mapping[str, float] = field(default_factory=lambda: {"mse": 1.0})
@@ -203,6 +208,9 @@ def checked(settings: FitSettings) -> FitSettings:
         raise SceneError("fit.losses", "is empty", "write losses = { mse = 1.0 }")
     for name in settings.losses:
         check_loss("fit.losses", name)
+    for path, value in settings.truth.items():
+        if isinstance(value, str):
+            _known(f"fit.truth.{path}", value, ("scene",))
     for pattern, one in settings.parameters.items():
         _check_parameter(f"fit.parameters.{pattern}", one)
     for node, start in settings.start.items():
@@ -274,6 +282,10 @@ def _check_parameter(where: str, one: ParameterSettings) -> None:
         raise SceneError(f"{where}.lr", f"is {one.lr}", "take a number above 0")
     if one.clamp is not None and not one.clamp[0] < one.clamp[1]:
         raise SceneError(f"{where}.clamp", f"is {list(one.clamp)}", "give [low, high] with low < high")
+    if one.bound is not None and not 0 < one.bound < math.inf:
+        raise SceneError(f"{where}.bound", f"is {one.bound}", "take a number above 0")
+    if one.bound is not None and one.optimizer in ("large_steps", *SEARCHES):
+        raise SceneError(f"{where}.bound", f"stands beside {one.optimizer}, which knows none", 'take "adam"')
     if not one.smoothness >= 0:
         raise SceneError(f"{where}.smoothness", f"is {one.smoothness}", "take 0 or more")
     if not 0 < one.final_lr <= 1:

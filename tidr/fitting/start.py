@@ -1,4 +1,4 @@
-"""What a fit begins from: a sphere with a uv atlas, where the masks of the views say that the thing stands."""
+"""What a fit begins from: a sphere with a uv atlas, or a plane, where the masks of the views say that the thing is."""
 
 from __future__ import annotations
 
@@ -54,6 +54,20 @@ def sphere_atlas(resolution: int, texels: tuple[int, int]) -> tuple[np.ndarray, 
     )
     faces = welded.ravel()[uv_faces].astype(np.int32)
     return points[first], faces, np.concatenate(uvs), uv_faces
+
+
+def square(resolution: int) -> tuple[np.ndarray, ...]:
+    """The square [-1, 1] of x and z, facing +y; u goes along x and v along -z.
+
+    Returns:
+        vertices [(n + 1)^2, 3], faces [2 n^2, 3], uvs [(n + 1)^2, 2] and the faces again, which uvs share.
+    """
+    steps = np.arange(resolution + 1) / resolution
+    v, u = (part.ravel() for part in np.meshgrid(steps, steps, indexing="ij"))
+    index = np.arange(len(u), dtype=np.int32).reshape(resolution + 1, -1)
+    a, b, c, d = (part.ravel() for part in (index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]))
+    faces = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
+    return np.stack([2 * u - 1, 0 * u, 1 - 2 * v], 1), faces, np.stack([u, v], 1), faces
 
 
 def place(cameras: Sequence[Camera], masks: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
@@ -142,9 +156,9 @@ def texture_size(side: int) -> tuple[int, int]:
 def begin(
     scene: Scene, name: str, start: StartSettings, cameras: Sequence[Camera], masks: Sequence[np.ndarray]
 ) -> None:
-    """Replace the mesh of node `name` by a sphere and the albedo of its first material by grey texels.
+    """Replace the mesh of node `name` by a sphere or plane and the albedo of its first material by grey texels.
 
-    The node keeps its transform: the sphere is placed in its object space.
+    The node keeps its transform: the new mesh is placed in its object space.
 
     Raises:
         SceneError: no such node, or a place that cannot be found.
@@ -159,8 +173,9 @@ def begin(
         radius = radius if start.radius is None else start.radius
     else:
         centre, radius = np.asarray(start.centre), start.radius
-    size = texture_size(start.texture)
-    vertices, faces, uvs, uv_faces = sphere_atlas(start.resolution, size)
+    flat = start.shape == "plane"
+    size = (start.texture, start.texture) if flat else texture_size(start.texture)
+    vertices, faces, uvs, uv_faces = square(start.resolution) if flat else sphere_atlas(start.resolution, size)
     world = vertices * radius + centre
     to_object = np.linalg.inv(scene.world_matrices()[name])
     node = scene.nodes[name]

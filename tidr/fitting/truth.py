@@ -12,11 +12,17 @@ from tidr.scene.transform import rotation_of
 from ..errors import SceneError
 
 
+def known(scene: Scene, truth: Mapping[str, Sequence[float] | str]) -> dict[str, Sequence[float]]:
+    """The same with what the scene holds now in place of "scene"."""
+    held = {path: value for path, value in truth.items() if not isinstance(value, str)}
+    return held | {path: scene.parameters(path)[path].numpy().ravel().tolist() for path in truth if path not in held}
+
+
 def how_far(scene: Scene, truth: Mapping[str, Sequence[float]]) -> dict[str, dict]:
     """{path: {"error": number, "unit": name}} for every parameter named.
 
     Rotations and directions are the angle between the two in degrees; everything else is the Euclidean
-    distance, in the parameter's own unit, "".
+    distance, in the parameter's own unit, "". Of parameters with several rows "share" is that over the truth's length.
 
     Raises:
         SceneError: no such parameter, or a value of another size.
@@ -35,6 +41,8 @@ def how_far(scene: Scene, truth: Mapping[str, Sequence[float]]) -> dict[str, dic
             found[path] = {"error": float(np.degrees(angle)), "unit": "degrees"}
         else:
             found[path] = {"error": float(np.linalg.norm(value - right)), "unit": ""}
+            if parameter.rows > 1 and right.any():
+                found[path]["share"] = found[path]["error"] / float(np.linalg.norm(right))
     return found
 
 

@@ -1,6 +1,8 @@
-"""Material and light: T9 a texture from four views, T10 a lamp from its shading, T11 a sun from a shadow, T12 a sky."""
+"""Material and light: T8 a GGX sphere, T9 a texture of four views, T10 a lamp, T11 a sun by its shadow, T12 a sky."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +43,33 @@ def checkered_quad() -> Task:
         cameras=cameras,
         targets=targets,
         optimizer=Optimizers([Adam(scene.parameters("paint.albedo"), lr=3e-2)]),
+        error=error,
+        softness=SHARP,
+    )
+
+
+def glossy_ball() -> Task:
+    """A sphere under three suns and a sky; its roughness, metallic and albedo (the metal's F0) begin at 0.6."""
+    scene = lone(sphere(0.9, level=4), "ball", materials=("skin",))
+    skin = Material("metallic_roughness", albedo=(0.2, 0.2, 0.2), roughness=0.2, metallic=0.2)
+    scene.add_material("skin", skin)
+    for number, way in enumerate(((-0.5, -0.7, -0.8), (0.8, -0.2, -0.6), (0.1, 0.6, -1.0))):
+        scene.add_light(f"sun_{number}", DirectionalLight(way, 2.0))
+    scene.add_light("sky", AmbientLight(0.5))
+    camera = Camera.look_at((0, 0, 4), (0, 0, 0), fov_y_degrees=30, width=SIZE, height=SIZE)
+    targets = pictures(scene, [camera], "rgb")
+    free = scene.parameters("skin.*")
+    for parameter in free.values():
+        parameter.set(0.6)
+
+    def error() -> float:
+        return max(float(np.abs(parameter.numpy() - 0.2).max()) for parameter in free.values())
+
+    return Task(
+        scene=scene,
+        cameras=[camera],
+        targets=targets,
+        optimizer=Optimizers([Adam(free, lr=1e-2)]),
         error=error,
         softness=SHARP,
     )
@@ -100,13 +129,13 @@ def moved_sun() -> Task:
         targets=targets,
         optimizer=Optimizers([Adam(scene.parameters("sun.direction"), lr=1e-2)]),
         error=error,
+        softness=SHARP,
+        options={"shadows": "variance"} | SHADOW,
     )
 
 
-SHADOWED = {
-    kind: Rasterizer(channels=("rgb",), shadows=kind, shadow_resolution=512, shadow_softness=7)
-    for kind in ("soft", "variance", "antialias")
-}
+SHADOW: dict[str, Any] = {"shadow_resolution": 512, "shadow_softness": 7}
+SHADOWED = {kind: Rasterizer(channels=("rgb",), shadows=kind, **SHADOW) for kind in ("soft", "variance", "antialias")}
 
 
 def unknown_sky(light: EnvironmentLight | SphericalHarmonicLight, **skin) -> Task:
@@ -151,11 +180,21 @@ def sky() -> Task:
 
 PROBLEMS = (
     Problem(
+        name="T8",
+        title="roughness, metallic and F0 of a GGX sphere, 0.6 to 0.2",
+        measure="worst of the three",
+        threshold=0.02,
+        build=glossy_ball,
+        shown=("skin.roughness", 0),
+    ),
+    Problem(
         name="T9",
         title="texture of 64 x 64 texels from 4 views",
         measure="RMSE (30 dB is 0.0316)",
         threshold=10 ** (-30 / 20),
         build=checkered_quad,
+        known=dict.fromkeys(("nmr", "nmr_local", "splat"), "pixels are means, by which the target's sharp texels blur"),
+        shown=("paint.albedo", 3 * (TEXELS * TEXELS // 2 + TEXELS // 2)),
     ),
     Problem(
         name="T10",
@@ -163,14 +202,19 @@ PROBLEMS = (
         measure="percent, worst of place and intensity",
         threshold=2.0,
         build=moved_bulb,
+        shown=("bulb.position", 0),
     ),
-    Problem(
-        name="T11",
-        title="sun, 20 degrees off, from a shadow",
-        measure="degrees",
-        threshold=1.0,
-        build=moved_sun,
-        renderers=SHADOWED,
+    *(
+        Problem(
+            name=name,
+            title=f"sun, 20 degrees off, from a shadow{title}",
+            measure="degrees",
+            threshold=1.0,
+            build=moved_sun,
+            renderers=renderers,
+            shown=("sun.direction", 0),
+        )
+        for name, title, renderers in (("T11", "", {}), ("T11-maps", ", by kind of map", SHADOWED))
     ),
     Problem(
         name="T12-harmonics",
@@ -178,6 +222,7 @@ PROBLEMS = (
         measure="percent, relative L2 of coefficients",
         threshold=5.0,
         build=harmonics,
+        shown=("sky.coefficients", 3),
     ),
     Problem(
         name="T12-map",
@@ -185,5 +230,6 @@ PROBLEMS = (
         measure="percent, relative L2 of texels",
         threshold=15.0,
         build=sky,
+        shown=("sky.radiance", 3 * (3 * 16 + 8)),
     ),
 )

@@ -48,7 +48,7 @@ def treatments(task: Task) -> dict[str, Rasterizer]:
     options: dict[str, dict[str, Any]] = {
         "soft, sharp": {"edges": "soft"},
         "soft, wide": {"edges": "soft"} | wide,
-        "dibr, wide": {"edges": "dibr", "sigma": wide["sigma"], "blur_radius": 9 * wide["sigma"]},
+        "dibr, wide": {"edges": "dibr"} | task.softness.at(0, "dibr"),
     }
     options = {name: {"edges": name} for name in EDGES if name != "soft"} | options
     return {name: Rasterizer(channels=("alpha",), **each) for name, each in options.items()}

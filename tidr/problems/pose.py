@@ -1,9 +1,12 @@
-"""Pose: T13 where an asymmetric thing stands and how it is turned, from one picture."""
+"""Pose: T13 where an asymmetric thing stands and how it is turned, by one picture; T17 its paint and a sun as well."""
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
+from tidr.fitting.losses import psnr
 from tidr.fitting.optimizers import Adam, Optimizers
 from tidr.scene.camera import Camera
 from tidr.scene.light import AmbientLight, DirectionalLight
@@ -14,10 +17,17 @@ from .figures import l_shape, lone, pictures
 from .runner import SIZE, Problem, Softness, Task
 
 TURN_DEGREES, SHIFT = 15.0, 0.2
+LEAST_DB = 35.0
+KNOWN: dict[str, str] = dict.fromkeys(
+    ("none", "genova"), "shading alone pulls too little, and a silhouette's motion has no gradient inside triangles"
+)
 
 
-def turned_bracket() -> Task:
-    """An L turned by 15 degrees about a slanted axis and shifted by 0.2 units; rotation and translation are free."""
+def turned_bracket(joint: bool = False) -> Task:
+    """An L turned by 15 degrees about a slanted axis and shifted by 0.2 units; rotation and translation are free.
+
+    joint: its colour and the sun's are unknown too. The other lights are known, or paint and light had no scale.
+    """
     turn, shift = np.array([0.5, 0.7, -0.5]), np.array([0.6, -0.5, 0.6])
     scene = lone(l_shape(1.6, 0.5), "bracket", materials=("clay",), rotation=(0.93, 0.15, 0.32, 0.05))
     scene.add_material("clay", Material("lambert", albedo=(0.7, 0.5, 0.4)))
@@ -28,21 +38,33 @@ def turned_bracket() -> Task:
     targets = pictures(scene, [camera], "rgb", "alpha")
     node = scene["bracket"]
     straight, place = node.rotation.numpy().astype(float), node.translation.numpy().astype(float)
+    unknown = scene.parameters("clay.albedo", "sun.irradiance") if joint else {}
+    right = {path: parameter.numpy().astype(float) for path, parameter in unknown.items()}
     low, high = node.mesh.bounds()
     diagonal = float(np.linalg.norm(high - low))
     node.rotation.set(_product(_quaternion(turn, TURN_DEGREES), straight))
     node.translation.set(place + SHIFT * shift / np.linalg.norm(shift))
+    for parameter, start in zip(unknown.values(), (0.4, 1.0), strict=False):
+        parameter.set(start)
 
     def error() -> float:
         between = rotation_from_quaternion(node.rotation.numpy().astype(float)) @ rotation_from_quaternion(straight).T
         degrees = np.degrees(np.arccos(np.clip((np.trace(between) - 1) / 2, -1, 1)))
-        return max(float(degrees), 100 * float(np.linalg.norm(node.translation.numpy() - place)) / diagonal)
+        worst = max(float(degrees), 100 * float(np.linalg.norm(node.translation.numpy() - place)) / diagonal)
+        for path, true in right.items():
+            worst = max(worst, 100 * float(np.linalg.norm(unknown[path].numpy() - true) / np.linalg.norm(true)))
+        if joint and psnr(pictures(scene, [camera], "rgb")["rgb"], targets["rgb"]) < LEAST_DB:
+            worst += 100
+        return worst
 
     return Task(
         scene=scene,
         cameras=[camera],
         targets=targets,
-        optimizer=Optimizers([Adam(scene.parameters("bracket.rotation", "bracket.translation"), lr=8e-3)]),
+        optimizer=Optimizers(
+            [Adam(scene.parameters("bracket.rotation", "bracket.translation"), lr=8e-3)]
+            + [Adam(parameter, lr=rate) for parameter, rate in zip(unknown.values(), (1e-2, 4e-2), strict=False)]
+        ),
         error=error,
         softness=Softness(sigma=(3e-4, 3e-6), iterations=80),
     )
@@ -65,6 +87,16 @@ PROBLEMS = (
         measure="worst of degrees and percent of its size",
         threshold=1.0,
         build=turned_bracket,
-        known={"none": "shading alone pulls too little, and a silhouette's motion has no gradient inside triangles"},
+        known=KNOWN,
+        shown=("bracket.translation", 0),
+    ),
+    Problem(
+        name="T17",
+        title="pose and colour of an L and light of a sun, all off",
+        measure="worst of degrees and percent; 100 more below 35 dB",
+        threshold=5.0,
+        build=partial(turned_bracket, True),
+        known=KNOWN,
+        shown=("bracket.translation", 0),
     ),
 )

@@ -9,6 +9,7 @@ from tidr import runtime
 from .rows import ROWS
 from .runner import Result
 
+DETAILS = ("problem", "edges", "verdict", "error", "limit", "iterations", "seconds", "MiB")
 WORDS = {"solved": "solved", "known": "fails (known)", "failed": "FAILED"}
 
 
@@ -36,7 +37,7 @@ def markdown(results: Sequence[Result]) -> str:
     lines += piped([head, ["---"] * len(head), *body])
     lines += [
         "",
-        *piped([["problem", "edges", "verdict", "error", "limit", "iterations", "seconds", "MiB"], ["---"] * 8]),
+        *piped([[*DETAILS, "gradient picture"], ["---"] * 9]),
     ]
     for r in results:
         numbers = [
@@ -45,6 +46,7 @@ def markdown(results: Sequence[Result]) -> str:
             str(r.iterations),
             f"{r.seconds:.1f}",
             f"{r.device_mib:.1f}",
+            r.picture,
         ]
         lines += piped([[r.problem, r.treatment, WORDS[r.verdict], *numbers]])
     return "\n".join([*lines, "", *(f"- {note}" for note in _notes(results))]) + "\n"

@@ -17,27 +17,28 @@ import numpy as np
 
 from tidr import buffer
 from tidr.array import Array
-from tidr.errors import GradientError, SceneError
+from tidr.errors import SceneError, TidrError
 from tidr.fitting.losses import mse
 from tidr.fitting.optimizers import Optimizers
 from tidr.fitting.tape import Loss, Tape
 from tidr.parameter import Parameters, nearest
-from tidr.renderers.raster import Rasterizer
+from tidr.renderers.raster import EDGES, Rasterizer
 from tidr.renderers.renderer import Image, Renderer, render
 from tidr.scene.camera import Camera
 from tidr.scene.graph import Scene
 
-TREATMENTS = ("none", "antialias", "soft")
-FAMILIES = ("shapes", "appearance", "pose", "far", "points", "voxels", "volumes", "topology", "depth")
+FAMILIES = (
+    "shapes", "appearance", "pose", "far", "points", "voxels", "volumes", "topology", "depth", "lens", "proxy",
+)  # fmt: skip
 SIZE = 64
 HOLD, STUCK = 3, 10  # looks at the error: solved when it stays below the threshold, given up when it never moves
 
 
 @dataclass(frozen=True, kw_only=True)
 class Softness:
-    """Coarse to fine for edges="soft": sigma and gamma go from their first to their last value, geometrically.
+    """Coarse to fine for the treatments that blur: sigma and gamma go from first to last value, geometrically.
 
-    iterations: after so many they stay. faces_per_pixel: triangles kept in each pixel.
+    iterations: after so many they stay. faces_per_pixel: triangles that "soft" keeps in each pixel.
     """
 
     sigma: tuple[float, float]
@@ -45,12 +46,14 @@ class Softness:
     iterations: int = 100
     faces_per_pixel: int = 16
 
-    def at(self, iteration: int) -> dict[str, Any]:
+    def at(self, iteration: int, treatment: str = "soft") -> dict[str, Any]:
         """The renderer's options in an iteration."""
         part = min(iteration / self.iterations, 1.0)
-        pairs = {"sigma": self.sigma, "gamma": self.gamma}
-        options: dict[str, Any] = {name: first * (last / first) ** part for name, (first, last) in pairs.items()}
-        return options | {"faces_per_pixel": self.faces_per_pixel}
+        sigma, gamma = (first * (last / first) ** part for first, last in (self.sigma, self.gamma))
+        if treatment == "dibr":
+            return {"sigma": sigma, "blur_radius": 9 * sigma}
+        soft = {"sigma": sigma, "gamma": gamma, "faces_per_pixel": self.faces_per_pixel}
+        return soft if treatment == "soft" else {}
 
 
 @dataclass(kw_only=True)
@@ -59,7 +62,7 @@ class Task:
 
     targets: channel name -> [B, H, W, C], one picture a camera. loss: of (image, targets), when the mean squared
     difference of every target's channel will not do. error: of the scene's present state. views_per_step: cameras drawn
-    in one iteration, in turn.
+    in one iteration, in turn. options: of the rasterizer, whatever the treatment.
     """
 
     scene: Scene
@@ -70,6 +73,7 @@ class Task:
     softness: Softness = Softness(sigma=(1e-4, 1e-4))
     loss: Callable[[Image, Mapping[str, Array]], Sequence[tuple[Loss, float]]] | None = None
     views_per_step: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +81,8 @@ class Problem:
     """What is asked: `build()` makes the task; it is solved when `error()` (`measure` says in what) is <= threshold.
 
     known: treatment -> why this method is bound to fail here; such a failure is reported as known, not hidden.
-    renderers: treatment -> renderer, where the treatments are not those of edges.
+    renderers: treatment -> renderer, where the treatments are not those of edges. shown: path and entry of the number
+    by which gradient pictures are.
     """
 
     name: str
@@ -89,18 +94,20 @@ class Problem:
     max_iterations: int = 500
     check_every: int = 5
     renderers: Mapping[str, Renderer] = field(default_factory=dict)
+    shown: tuple[str, int] | None = None
 
     @property
     def treatments(self) -> tuple[str, ...]:
         """The names of what this problem can be solved with."""
-        return tuple(self.renderers) or TREATMENTS
+        return tuple(self.renderers) or EDGES
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """How one problem went with one treatment; verdict is "solved", "known" (failed as the method must) or "failed".
 
-    seconds: all of it, compilation too. device_mib: the most device memory that it held at a time.
+    seconds: all of it, compilation too. device_mib: the most device memory that it held at a time. picture: the file
+    of its gradient picture.
     """
 
     problem: str
@@ -114,6 +121,7 @@ class Result:
     seconds: float
     device_mib: float
     note: str
+    picture: str = ""
 
     @property
     def solved(self) -> bool:
@@ -121,7 +129,7 @@ class Result:
 
     def as_dict(self) -> dict:
         """Plain data for JSON; an error that is not finite becomes None."""
-        return asdict(self) | {"error": self.error if math.isfinite(self.error) else None}
+        return asdict(self) | {"solved": self.solved, "error": self.error if math.isfinite(self.error) else None}
 
 
 def problems(names: Iterable[str] | None = None) -> list[Problem]:
@@ -144,7 +152,7 @@ def problems(names: Iterable[str] | None = None) -> list[Problem]:
 
 
 def solve(problem: Problem, treatment: str) -> Result:
-    """Run one problem with one of its treatments (of edges: "none", "antialias" or "soft")."""
+    """Run one problem with one of its treatments."""
     began = time.perf_counter()
     buffer.most_bytes(restart=True)
     task = problem.build()
@@ -155,14 +163,14 @@ def solve(problem: Problem, treatment: str) -> Result:
         while iteration < problem.max_iterations and not _settled(errors, problem.threshold):
             cameras, targets = batches[iteration % len(batches)]
             with Tape(wanted) as tape:
-                image = render(task.scene, cameras, _renderer(problem, task, treatment, iteration))
+                image = render(task.scene, cameras, drawer(problem, task, treatment, iteration))
                 for loss, weight in _losses(task, image, targets):
                     tape.add(loss, weight)
             task.optimizer.step()
             iteration += 1
             if iteration % problem.check_every == 0:
                 errors.append(task.error())
-    except GradientError as fault:
+    except TidrError as fault:
         errors, note = [math.nan], str(fault)
     solved = len(errors) >= HOLD and max(errors[-HOLD:]) <= problem.threshold
     verdict = "solved" if solved else "known" if treatment in problem.known else "failed"
@@ -187,11 +195,12 @@ def _settled(errors: Sequence[float], threshold: float) -> bool:
     return still or (len(errors) >= HOLD and max(errors[-HOLD:]) <= threshold)
 
 
-def _renderer(problem: Problem, task: Task, treatment: str, iteration: int) -> Renderer:
+def drawer(problem: Problem, task: Task, treatment: str, iteration: int = 0) -> Renderer:
+    """What draws in an iteration."""
     if problem.renderers:
         return problem.renderers[treatment]
-    soft = task.softness.at(iteration) if treatment == "soft" else {}
-    return Rasterizer(edges=treatment, channels=tuple(task.targets), **soft)
+    options = {**task.options, **task.softness.at(iteration, treatment)}
+    return Rasterizer(edges=treatment, channels=tuple(task.targets), **options)
 
 
 def _losses(task: Task, image: Image, targets: Mapping[str, Array]) -> Sequence[tuple[Loss, float]]:

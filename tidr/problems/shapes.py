@@ -101,6 +101,7 @@ PROBLEMS = (
         threshold=0.25,
         build=partial(moved_disc, 8, 0.4, 1e-2, Softness(sigma=(3e-3, 1e-4), iterations=60)),
         known=BLIND,
+        shown=("shape.translation", 0),
     ),
     Problem(
         name="T2",
@@ -109,6 +110,7 @@ PROBLEMS = (
         threshold=1.0,
         build=grown_sphere,
         known=BLIND,
+        shown=("shape.scale", 0),
     ),
     *(
         Problem(
@@ -118,6 +120,7 @@ PROBLEMS = (
             threshold=0.05,
             build=partial(reshaped_sphere, make),
             known=BLIND,
+            shown=("shape.translation", 0),
         )
         for name, make in (
             ("blob", partial(blob, 0.8)),

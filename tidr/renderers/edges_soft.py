@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,7 @@ class SoftFrame:
         self.reach = radius * to_pixels
         self.clip = gather.RAISE if settings.color_mode == "pytorch3d" else gather.CLAMP
         with unrecorded():
-            self.entries, self.pixel_start = self._find(screen)
+            self._find(screen)
         self._weights: tuple[Array, Array] | None = None
 
     def makers(self) -> dict[str, Callable[[], Array]]:
@@ -90,8 +91,8 @@ class SoftFrame:
 
     def alpha(self) -> Array:
         out = self._empty(1)
+        start, probability = self.near_start.ndarray, self.probability
         mode, faces = ALPHA_MODES.index(self.settings.alpha_mode), max(self.world.pack.faces, 1)
-        start, probability = self.pixel_start.ndarray, self.probability
 
         def forward() -> None:
             blend_kernels.silhouette(self.pixels, mode, faces, start, probability.value, out.value)
@@ -107,8 +108,8 @@ class SoftFrame:
     def ids(self) -> Array:
         """The nearest triangle within reach of each pixel, -1 where none is."""
         out = self._empty(1)
-        start = self.pixel_start.ndarray.to_numpy()[: self.pixels + 1]
-        face = self.entries.face.ndarray.to_numpy()
+        start = self.near_start.ndarray.to_numpy()[: self.pixels + 1]
+        face = self.near.face.ndarray.to_numpy()
         nearest = np.where(start[1:] > start[:-1], face[np.minimum(start[:-1], len(face) - 1)], -1)
         out.set(nearest.reshape(out.shape))
         return out
@@ -137,16 +138,20 @@ class SoftFrame:
     def weights(self) -> tuple[Array, Array]:
         """[n, 1] weight of every entry and [pixels, 1] of the background."""
         if self._weights is None:
-            self._weights = self._nearest() if self.settings.color_mode == "hard" else self._softmax()
+            self._weights = self._blend()
         return self._weights
 
-    def _softmax(self) -> tuple[Array, Array]:
+    def _blend(self) -> tuple[Array, Array]:
         weight, rest = Array((self.entries.capacity, 1)), Array((self.pixels, 1))
-        start, probability = self.pixel_start.ndarray, self.probability
-        depth = self.depths
+        start = self.pixel_start.ndarray
+        if self.settings.color_mode == "hard":
+            with unrecorded():
+                blend_kernels.hard_weights(self.pixels, start, weight.value, rest.value)
+            return weight, rest
+        probability, depth = self.probability, self.depths
         near, far = self.settings.depth_range
         background = BACKGROUND[self.settings.color_mode]
-        constants = (self.pixels, self.settings.gamma, near, far, *background, start)
+        constants = (self.pixels, self.settings.gamma, near, far, *background, start, self._shown[2].ndarray)
 
         def forward() -> None:
             blend_kernels.weights(*constants, probability.value, depth.value, weight.value, rest.value)
@@ -160,37 +165,61 @@ class SoftFrame:
         run(Operation(forward, backward, [probability, depth], [weight, rest], "softmax"))
         return weight, rest
 
-    def _nearest(self) -> tuple[Array, Array]:
-        weight, rest = Array((self.entries.capacity, 1)), Array((self.pixels, 1))
-        start, probability = self.pixel_start.ndarray, self.probability
+    @property
+    def entries(self) -> Entries:
+        """What is seen of all that is near: what has a weight in a pixel's colour."""
+        return self._shown[0]
+
+    @property
+    def pixel_start(self) -> Buffer:
+        """[pixels + 1] the first entry of every pixel."""
+        return self._shown[1]
+
+    @cached_property
+    def _shown(self) -> tuple[Entries, Buffer, Buffer]:
+        """The entries, the first of every pixel, and which of those near they are."""
+        near, probability, settings = self.near, self.probability, self.settings
+        epsilon = BACKGROUND.get(settings.color_mode, (0.0, 0.0))[0]
+        kept, count, start = (Buffer((size,), "int") for size in (near.capacity, self.pixels, self.pixels + 1))
         with unrecorded():
-            blend_kernels.nearest_weights(self.pixels, start, probability.value, weight.value, rest.value)
-        return weight, rest
+            blend_kernels.keep(
+                self.pixels, int(settings.color_mode == "hard"), settings.gamma, *settings.depth_range, epsilon,
+                self.near_start.ndarray, probability.value, self.near_depth.ndarray, kept.ndarray, count.ndarray,
+            )  # fmt: skip
+            rows, row_start, total = self._rows(count)
+            capacity = self._capacity(total, self.pixels)
+            place, face, source = (Buffer((size * capacity,), "int") for size in (3, 1, 1))
+            blend_kernels.list_kept(
+                rows, self.views.width, self.near_start.ndarray, kept.ndarray, row_start.ndarray, near.place.ndarray,
+                near.face.ndarray, start.ndarray, place.ndarray, face.ndarray, source.ndarray,
+            )  # fmt: skip
+        return replace(near, count=total, capacity=capacity, place=place, face=face), start, source
 
     @cached_property
     def probability(self) -> Array:
-        entries, screen = self.entries, self.entries.screen
+        entries, screen = self.near, self.near.screen
         out = Array((entries.capacity, 1))
         shape = (self.world.positions.rows, self.mode, self.sharpness)
-        place, face, triangles = entries.place.ndarray, entries.face.ndarray, self.world.pack.triangles
+        found = (entries.place.ndarray, entries.face.ndarray, self.side.ndarray, self.world.pack.triangles)
 
         def forward() -> None:
-            kernels.probability(entries.count, *shape, place, face, triangles, screen.value, out.value)
+            kernels.probability(entries.count, *shape, *found, screen.value, out.value)
 
         def backward() -> None:
             if not needs(screen) or self.mode == kernels.HARD:
                 return
             part = entries.scatter_target(screen.rows, 4)
             kernels.probability_adjoint(
-                runtime.chunks(), screen.rows, entries.count, *shape, place, face, triangles, screen.value, out.value,
-                out.grad, part.ndarray, not runtime.on_cpu(),
+                runtime.chunks(), screen.rows, entries.count, *shape, *found, screen.value, out.value, out.grad,
+                part.ndarray, not runtime.on_cpu(),
             )  # fmt: skip
             collect(part, screen)
 
         run(Operation(forward, backward, [screen], [out], "probability"))
         return out
 
-    def _find(self, screen: Array) -> tuple[Entries, Buffer]:
+    def _find(self, screen: Array) -> None:
+        """Lists what is near every pixel, nearest first, with its depth and the side of an edge that it is on."""
         views, world, limit = self.views, self.world, self.limit
         margin, growth = math.sqrt(self.reach), 0.0
         if self.mode == kernels.BARYCENTRIC:
@@ -207,23 +236,29 @@ class SoftFrame:
             tiles.box.ndarray, tiles.start.ndarray, tiles.faces.ndarray, count.ndarray, face.ndarray, key.ndarray,
             not runtime.on_cpu(),
         )  # fmt: skip
-        rows = views.count * views.height
-        row_start, pixel_start = Buffer((rows + 1,), "int"), Buffer((self.pixels + 1,), "int")
-        kernels.count_rows(rows, views.width, count.ndarray, row_start.ndarray)
-        tiling.scan(rows + 1, row_start.ndarray)
-        total = int(row_start.ndarray[rows])
-        capacity = self._capacity(total)
-        place, entry_face = Buffer((3 * capacity,), "int"), Buffer((capacity,), "int")
+        _, row_start, total = self._rows(count)
+        capacity = self._capacity(total, 2 * self.pixels)
+        place, near_face, self.side = (Buffer((size * capacity,), "int") for size in (3, 1, 1))
+        self.near_depth, self.near_start = Buffer((capacity,)), Buffer((self.pixels + 1,), "int")
         kernels.list_entries(
-            views.count, views.width, views.height, limit, count.ndarray, face.ndarray, row_start.ndarray,
-            place.ndarray, entry_face.ndarray, pixel_start.ndarray,
+            views.count, views.width, views.height, limit, count.ndarray, face.ndarray, key.ndarray,
+            row_start.ndarray, place.ndarray, near_face.ndarray, self.side.ndarray, self.near_depth.ndarray,
+            self.near_start.ndarray,
         )  # fmt: skip
-        return Entries(total, capacity, place, entry_face, views, world, screen, self.clip), pixel_start
+        self.near = Entries(total, capacity, place, near_face, views, world, screen, self.clip)
 
-    def _capacity(self, total: int) -> int:
-        """Room for the entries: at least two a pixel, doubled when outgrown and kept, so that a fit stops growing."""
-        key = (self.pixels, self.limit, runtime.generation())
-        capacity = _capacities.setdefault(key, 2 * self.pixels)
+    def _rows(self, count: Buffer) -> tuple[int, Buffer, int]:
+        """Rows of pixels, the first entry of each [rows + 1] where pixels have `count` [pixels], and all entries."""
+        rows = self.views.count * self.views.height
+        row_start = Buffer((rows + 1,), "int")
+        kernels.count_rows(rows, self.views.width, count.ndarray, row_start.ndarray)
+        tiling.scan(rows + 1, row_start.ndarray)
+        return rows, row_start, int(row_start.ndarray[rows])
+
+    def _capacity(self, total: int, least: int) -> int:
+        """Room for the entries: `least`, doubled when outgrown and kept, so that a fit stops growing."""
+        key = (self.pixels, self.limit, least, runtime.generation())
+        capacity = _capacities.setdefault(key, least)
         while capacity < total:
             capacity *= 2
         _capacities[key] = capacity

@@ -35,6 +35,10 @@ class SplatFrame(SoftFrame):
         super().__init__(replace(settings, distance="hard", faces_per_pixel=layers), scene, world, views, screen)
 
     @cached_property
+    def _shown(self) -> tuple[Entries, Buffer, Buffer]:
+        return self.near, self.near_start, self.side
+
+    @cached_property
     def bary(self) -> Array:
         """[n, 3], on no way to the screen."""
         screen = Array(self.entries.screen.shape)

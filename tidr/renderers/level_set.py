@@ -13,6 +13,7 @@ from tidr.kernels.implicit import level_set as kernels
 from tidr.kernels.raster import blend as blend_kernels
 from tidr.scene.field import FrequencyField, HashField
 from tidr.scene.graph import Node, Scene
+from tidr.scene.light import refuse_flash
 from tidr.scene.voxels import KINDS, VoxelGrid
 
 from . import background
@@ -146,6 +147,8 @@ class LevelSetFrame:
         return fields.world_normals(gradients, matrix, views, self.hits.count, self.field.sign)
 
     def rgb(self) -> Array:
+        if self.settings.lit:
+            refuse_flash(self.scene.lights)
         colors = Shading(self.scene, self.surface).colors() if self.settings.lit else self.colors
         if colors is None:
             raise SceneError(f"{self.node.name}.color", "is missing and lit is False", "give the grid a color")

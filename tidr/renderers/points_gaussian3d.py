@@ -6,7 +6,8 @@ Jacobian of the projection is taken at the mean, but no farther outside the imag
 Three definitions are ours, so that a picture does not depend on its tiles: a splat ends at the ellipse where its
 opacity falls below `alpha_skip` (the paper cuts at the edges of tiles that a circle of 3 standard deviations meets);
 pixel centres are at +0.5; and the near plane is the camera's. Gaussians whose centre is not between near and far are
-left out, as are those whose variance on the screen exceeds 1e36 pixels^2.
+left out, as are those whose variance on the screen exceeds 1e36 pixels^2. Gaussians whose colours are sRGB values
+(`Gaussians.encoding`) are blended as such, as the paper does, and the picture is decoded.
 
 Gradients are exact for the picture where it is smooth. They reach means, scales, rotations, opacities, harmonics, the
 nodes' transforms, pose and intrinsics of the cameras. What this does not differentiate: the order of depth; the ends of
@@ -24,8 +25,10 @@ import numpy as np
 from tidr import runtime
 from tidr.array import Array, constant
 from tidr.buffer import Buffer
+from tidr.errors import SceneError
+from tidr.files.srgb import linear_to_srgb
 from tidr.fitting.tape import Operation, needs, run, unrecorded
-from tidr.kernels import accumulate
+from tidr.kernels import accumulate, srgb
 from tidr.kernels.points import gaussian_blend as blending
 from tidr.kernels.points import gaussian_project as projection
 from tidr.kernels.points import gaussian_project_adjoint as adjoint
@@ -76,6 +79,11 @@ class Gaussian3d:
                 self.clouds.append(Cloud(node, node.geometry, table, start))
                 start += node.geometry.count
         self.per_view, self.items = start, start * self.views
+        encodings = {cloud.gaussians.encoding for cloud in self.clouds}
+        if len(encodings) > 1:
+            where = f"nodes {', '.join(cloud.node.name for cloud in self.clouds)}"
+            raise SceneError(where, "hold Gaussians of both encodings", "give linear ones, or only sRGB ones")
+        self.encoded = encodings == {"srgb"}
         self.skip_log = float(np.log(max(settings.alpha_skip, FAINTEST)))
         self.splats, self.depths = Array((self.items, 6)), Array((self.items, 1))
         self.box = Buffer((4 * self.items,), "int")
@@ -100,7 +108,10 @@ class Gaussian3d:
 
     def rgb(self) -> Array:
         found, color = self._colors(), constant_color(self.scene)
+        if color is not None and self.encoded:
+            color = tuple(linear_to_srgb(np.asarray(color, float)).tolist())
         image = found.sums if color is None else before(found.sums, found.alpha, color)
+        image = decoded(image) if self.encoded else image
 
         def rays() -> Rays:
             return Rays.of_cameras(self.cameras, self.width, self.height)
@@ -116,10 +127,8 @@ class Gaussian3d:
 
     def colors(self) -> Array:
         """[items, 3]: the radiance of every splat towards its camera."""
-        found = Array((self.items, 3))
-        for cloud in self.clouds:
-            colors(cloud, self.views, self.per_view, found)
-        return found
+        found = self._stored_colors()
+        return decoded(found) if self.encoded else found
 
     def normals(self) -> Array:
         """[items, 3]: the normal of every splat, world, turned to its camera."""
@@ -130,8 +139,14 @@ class Gaussian3d:
 
     def _colors(self) -> Blended:
         if self._colored is None:
-            self._colored = self._blend(self.colors())
+            self._colored = self._blend(self._stored_colors())
         return self._colored
+
+    def _stored_colors(self) -> Array:
+        found = Array((self.items, 3))
+        for cloud in self.clouds:
+            colors(cloud, self.views, self.per_view, found)
+        return found
 
     def _project(self, cloud: Cloud) -> None:
         """Splats, depths and boxes of a node's Gaussians in all views."""
@@ -215,3 +230,17 @@ class Gaussian3d:
     def _shaped(self, array: Array) -> Array:
         array.shape = (self.views, self.height, self.width, array.channels)
         return array
+
+
+def decoded(encoded: Array) -> Array:
+    """Linear values of sRGB ones."""
+    linear, size = Array(encoded.shape), (encoded.rows, encoded.channels)
+
+    def forward() -> None:
+        srgb.decode(*size, encoded.value, linear.value)
+
+    def backward() -> None:
+        srgb.decode_adjoint(*size, encoded.value, linear.grad, encoded.grad)
+
+    run(Operation(forward, backward, [encoded], [linear], "sRGB decoding"))
+    return linear

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from tidr.fitting.tape import Operation, run, unrecorded
 from tidr.kernels import accumulate
 from tidr.kernels.raster import blend as blend_kernels
 from tidr.kernels.raster import find as kernels
+from tidr.parameter import Parameter
 from tidr.scene.camera import Camera
 from tidr.scene.graph import Scene
 
@@ -29,6 +30,7 @@ from .edges_splat import SplatFrame
 from .entries import Entries, barycentrics, depths, interpolated, project_points
 from .mesh_surface import MeshSurface
 from .renderer import Image
+from .screen_space import check_effects, effects
 from .shading import unit_normals
 from .shadow_maps import check_lighting
 from .views import Views
@@ -98,6 +100,12 @@ class Rasterizer:
     cube's, every other light one.
     ambient_occlusion: radius in world units within which what the camera sees hides ambient light (McGuire et al.
     2012, "Scalable Ambient Obscurance").
+    reflections: distance in world units within which metallic-roughness surfaces mirror what the camera sees (McGuire
+    and Mara 2014; Stachowiak 2015), by Schlick's Fresnel term times (1 - roughness)^2, blurred as GGX strews light;
+    fainter with distance and near the picture's rim, and besides what an environment light sends there.
+    subsurface: {material's name: widths [3], RGB, in world units, numbers or a `Parameter`}: how far light goes on
+    under such surfaces, by a blur of the colours that the camera sees, highlights too (d'Eon and Luebke 2007; Jimenez
+    et al. 2009). It comes before reflections; both need shader="phong" and hard edges, neither "soft" nor "splat".
 
     For edges="soft": sigma, in squared NDC (image height or width 2, the shorter), is the fuzziness; gamma the
     sharpness in depth over depth_range (near, far); distance "euclidean", "barycentric" or "hard"; color_mode
@@ -124,7 +132,9 @@ class Rasterizer:
     a point of the surface), nor has the layer that it falls in; every channel is splatted, what crosses the near plane
     is left out, and an edge has 0.9 of its true slope. Shadows: which texels a triangle covers, so that only those of
     shadows="antialias" move with their casters' silhouettes, and how maps are fitted to the scene. Ambient occlusion:
-    which pixels are looked at; what the camera does not see hides nothing.
+    which pixels are looked at; what the camera does not see hides nothing. Reflections: where mirrored rays end, how
+    that moves with geometry, cameras and roughness; colours there, the Fresnel term and its fading are differentiated.
+    Subsurface: which pixels are mixed; their colours, distances and the widths are.
     """
 
     edges: str = "antialias"
@@ -145,6 +155,8 @@ class Rasterizer:
     shadow_softness: int = 5
     shadow_bias: float | None = None
     ambient_occlusion: float | None = None
+    reflections: float | None = None
+    subsurface: Mapping[str, Parameter | tuple[float, float, float]] | None = None
 
     def __post_init__(self) -> None:
         _choice("edges", self.edges, (*EDGES, *(name for name in _TREATMENTS if name not in EDGES)))
@@ -153,6 +165,7 @@ class Rasterizer:
         _choice("shader", self.shader, mesh_colors.SHADERS)
         _choice("normals", self.normals, ("facing", "pytorch3d"))
         check_lighting(self)
+        check_effects(self)
         _choice("alpha_mode", self.alpha_mode, ("product", "sum", "hard"))
         positive = self.gamma > 0 and (self.sigma is None or self.sigma > 0)
         if not (positive and (self.faces_per_pixel is None or 1 <= self.faces_per_pixel <= 1024)):
@@ -237,7 +250,9 @@ class HardFrame:
         return still, barycentrics(still)
 
     def rgb(self) -> Array:
-        colors = mesh_colors.colors(self.settings, self.scene, *self.shaded)
+        entries, bary = self.shaded
+        colors = mesh_colors.colors(self.settings, self.scene, entries, bary)
+        colors = effects(self.settings, self.scene, entries, bary, self.found.pixel_entry, colors)
         image = self.to_pixels(colors, background.constant_color(self.scene))
         return self.smoothed(background.before_environment(self.scene, image, self._coverage, self.views.rays))
 

@@ -26,6 +26,7 @@ from tidr.scene.light import (
     AmbientLight,
     DirectionalLight,
     EnvironmentLight,
+    FlashLight,
     LocalLight,
     SphericalHarmonicLight,
     SpotLight,
@@ -64,7 +65,7 @@ def register_material(name: str, slots: dict[str, Slot], ambient: Callable = brd
 
 @dataclass(frozen=True)
 class LightSource:
-    """A light as the kernels take it: its kind, geometry (direction or position; None), value, and a spot's cone.
+    """A light as the kernels take it: its kind, geometry (direction or position; else None), value, and a spot's cone.
 
     seen: [n, 1] share of it that every entry sees; None is all.
     """
@@ -76,9 +77,11 @@ class LightSource:
     seen: Array | None = None
 
     @classmethod
-    def of(cls, light: LocalLight) -> LightSource:
+    def of(cls, light: LocalLight | FlashLight) -> LightSource:
         if isinstance(light, AmbientLight):
             return cls(shade.AMBIENT, None, light.radiance)
+        if isinstance(light, FlashLight):
+            return cls(shade.POINT, None, light.intensity)
         if isinstance(light, DirectionalLight):
             return cls(shade.DIRECTIONAL, light.direction, light.irradiance)
         if isinstance(light, SpotLight):
@@ -298,12 +301,7 @@ class Shading:
                 self._shine_adjoint(light)
             if self.emits:
                 surface.darken_back(buffer.color.grad)
-            if self.bends:
-                surface.fill()
-                self._read_normals()
-                surface.bend_adjoint(self.mapped.ndarray)
-            self._slots_adjoint()
-            surface.scatter()
+            self._columns_adjoint()
 
         run(Operation(forward, backward, inputs, [out], "shade"))
         return out
@@ -324,6 +322,15 @@ class Shading:
             self.surface.bend(self.mapped.ndarray)
         buffer.filled_by = self._token
         return buffer
+
+    def _columns_adjoint(self) -> None:
+        """From the gradients of the columns that `_fill` wrote to all that they were made from."""
+        if self.bends:
+            self.surface.fill()
+            self._read_normals()
+            self.surface.bend_adjoint(self.mapped.ndarray)
+        self._slots_adjoint()
+        self.surface.scatter()
 
     def _read_normals(self) -> None:
         """Write what normal maps say into the column light_value."""

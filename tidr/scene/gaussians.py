@@ -11,6 +11,7 @@ from tidr.parameter import Parameter
 
 from .points import point_rows
 
+ENCODINGS = ("linear", "srgb")
 HARMONICS = (1, 4, 9, 16)  # coefficients up to degree 0 to 3
 SH_0 = 0.28209479177387814  # the harmonic of degree 0, sqrt(1 / (4 pi))
 
@@ -27,14 +28,19 @@ class Gaussians:
             d is the direction from the camera to the mean, in object space.
         sh_rest: [N, K - 1, 3] the coefficients of degree 1 to `sh_degree`, K = (sh_degree + 1)^2; only if that is > 0.
 
+    encoding: "linear", or "srgb" where the colours are those of a screen, as most programs have them: tidr blends such
+        Gaussians in those values, too, and decodes the picture; beside meshes and volumes ("hybrid") every colour.
     active_degree: up to which degree the harmonics are drawn, `sh_degree` unless set lower (training raises it).
     statistics: where a renderer adds what density control asks for (a `SplatStatistics`); None notes nothing.
 
     Raises:
-        SceneError: wrong shape (names the argument), no Gaussian, not finite, a quaternion of length 0.
+        SceneError: wrong shape (names the argument), no Gaussian, not finite, a quaternion of length 0,
+            another encoding.
     """
 
-    def __init__(self, means, log_scales, rotations, opacity_logits, sh_dc, sh_rest=None) -> None:
+    def __init__(
+        self, means, log_scales, rotations, opacity_logits, sh_dc, sh_rest=None, encoding: str = "linear"
+    ) -> None:
         means = point_rows("means", means, 3)
         count = len(means)
         if count == 0:
@@ -43,6 +49,8 @@ class Gaussians:
         none = np.linalg.norm(rotations, axis=1) == 0
         if none.any():
             raise SceneError("rotations", f"row {int(none.argmax())} has length 0", "give quaternions, w first")
+        if encoding not in ENCODINGS:
+            raise SceneError("encoding", f"is {encoding!r}", f"choose one of {', '.join(ENCODINGS)}")
         logits = np.asarray(opacity_logits, np.float64)
         self.means = Parameter(means)
         self.log_scales = Parameter(point_rows("log_scales", log_scales, 3, count))
@@ -51,18 +59,21 @@ class Gaussians:
         self.opacity_logits = Parameter(logits)
         self.sh_dc = Parameter(point_rows("sh_dc", sh_dc, 3, count))
         self.sh_rest = None if sh_rest is None else Parameter(_harmonics(sh_rest, count))
+        self.encoding = encoding
         self.active_degree = self.sh_degree
         self.statistics: Any = None
 
     @classmethod
     def from_colors(
-        cls, means, colors, scales, rotations=None, opacities: float | np.ndarray = 0.1, sh_degree: int = 0
-    ) -> Gaussians:
+        cls, means, colors, scales, rotations=None, opacities: float | np.ndarray = 0.1, sh_degree: int = 0,
+        encoding: str = "linear",
+    ) -> Gaussians:  # fmt: skip
         """Gaussians that look alike from all sides.
 
         Args:
-            means [N, 3]; colors [N, 3], linear RGB; scales [N, 3], [N] or one standard deviation, object units;
-            rotations [N, 4], none turned when None; opacities in (0, 1); sh_degree 0 to 3, harmonics of which are 0.
+            means [N, 3]; colors [N, 3], RGB of that encoding; scales [N, 3], [N] or one standard deviation, object
+            units; rotations [N, 4], none turned when None; opacities in (0, 1); sh_degree 0 to 3, harmonics of which
+            are 0.
 
         Raises:
             SceneError: as the constructor, or scales, opacities or degree out of range.
@@ -81,7 +92,7 @@ class Gaussians:
         turned = np.tile([1.0, 0, 0, 0], (count, 1)) if rotations is None else rotations
         rest = np.zeros((count, HARMONICS[sh_degree] - 1, 3)) if sh_degree else None
         logits = np.log(share / (1 - share))
-        return cls(means, np.log(scales), turned, logits, (colors - 0.5) / SH_0, rest)
+        return cls(means, np.log(scales), turned, logits, (colors - 0.5) / SH_0, rest, encoding)
 
     @property
     def count(self) -> int:

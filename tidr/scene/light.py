@@ -1,4 +1,4 @@
-"""Lights: ambient, directional, point, spot and environment, radiometric, RGB."""
+"""Lights: ambient, directional, point, spot, flash and environment, radiometric, RGB."""
 
 from __future__ import annotations
 
@@ -86,6 +86,20 @@ class PointLight:
 
     def parameters(self) -> dict[str, Parameter]:
         return {"position": self.position, "intensity": self.intensity}
+
+
+class FlashLight:
+    """A point at the lens of whatever camera looks, with radiant `intensity` [3]: the flash of photographs.
+
+    Each picture has its own, and throws no shadow that its camera could see. An orthographic camera's is parallel light
+    along its axis, with `intensity` as irradiance. Shading of meshes and points draws it, no other renderer does.
+    """
+
+    def __init__(self, intensity) -> None:
+        self.intensity = Parameter(rgb(intensity, "intensity"), BRIGHT)
+
+    def parameters(self) -> dict[str, Parameter]:
+        return {"intensity": self.intensity}
 
 
 class SpotLight:
@@ -273,8 +287,17 @@ class SphericalHarmonicLight:
         return {"coefficients": self.coefficients}
 
 
+def refuse_flash(lights: Mapping[str, Light]) -> None:
+    """Raise a SceneError where a light goes with the camera."""
+    for name, light in lights.items():
+        if isinstance(light, FlashLight):
+            mend = "draw meshes with the rasterizer, or put a point light at the camera's place"
+            raise SceneError(f"lights.{name}", "is a flash, which this renderer cannot draw", mend)
+
+
 def refuse_unattenuated(lights: Mapping[str, Light]) -> None:
-    """Raise a SceneError where a point light of the scene does not fall with distance; and at spherical harmonics."""
+    """Raise a SceneError at a point light that does not fall with distance, at a flash and at spherical harmonics."""
+    refuse_flash(lights)
     for name, light in lights.items():
         if isinstance(light, SphericalHarmonicLight):
             mend = "put the EnvironmentLight that its `environment` makes in its place"
@@ -285,4 +308,4 @@ def refuse_unattenuated(lights: Mapping[str, Light]) -> None:
 
 
 LocalLight = AmbientLight | DirectionalLight | PointLight | SpotLight  # those that shine on surfaces and media
-Light = LocalLight | EnvironmentLight | SphericalHarmonicLight
+Light = LocalLight | FlashLight | EnvironmentLight | SphericalHarmonicLight
