@@ -1,7 +1,5 @@
 """The command `tidr`: one file per verb. Nothing heavy is imported before a verb runs."""
 
-from __future__ import annotations
-
 import functools
 import os
 import sys

@@ -1,7 +1,5 @@
 """tidr bench: toy problems, and the checklist of everything owed."""
 
-from __future__ import annotations
-
 import json
 import math
 import subprocess

@@ -1,7 +1,5 @@
 """tidr check: gradients against finite differences."""
 
-from __future__ import annotations
-
 import json
 import sys
 from contextlib import redirect_stdout

@@ -1,7 +1,5 @@
 """tidr doctor: versions, backends that work, extras; each backend is tried in a process of its own."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -1,7 +1,5 @@
 """tidr fit: from pictures to the scene that made them."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated

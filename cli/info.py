@@ -1,7 +1,5 @@
 """tidr info: what is in a scene."""
 
-from __future__ import annotations
-
 import json
 import math
 from typing import Annotated, Any

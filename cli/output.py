@@ -1,7 +1,5 @@
 """What a verb shows: a progress bar in a terminal, plain lines elsewhere."""
 
-from __future__ import annotations
-
 import math
 import sys
 import time

@@ -1,7 +1,5 @@
 """tidr render: a picture of a scene."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

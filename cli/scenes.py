@@ -1,7 +1,5 @@
 """tidr scenes: the scenes that come with tidr."""
 
-from __future__ import annotations
-
 import typer
 
 

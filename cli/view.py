@@ -1,7 +1,5 @@
 """tidr view: a scene in a window, or its pictures in a folder."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

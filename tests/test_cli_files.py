@@ -168,7 +168,7 @@ def test_convert_refuses_what_it_cannot_do(tmp_path):
 def test_the_surface_of_a_scenes_only_node_becomes_a_mesh(tmp_path, f32):
     from tidr.cli.convert import convert
 
-    ball = '[nodes.it]\nvoxels = { resolution = [16, 16, 16], sphere = 0.6 }\nscale = 2\ntranslation = [0, 5, 0]\n'
+    ball = "[nodes.it]\nvoxels = { resolution = [16, 16, 16], sphere = 0.6 }\nscale = 2\ntranslation = [0, 5, 0]\n"
     (tmp_path / "ball.toml").write_text(ball)
     convert(str(tmp_path / "ball.toml"), tmp_path / "ball.obj")
     radii = np.linalg.norm(read_mesh(tmp_path / "ball.obj").vertices - (0, 5, 0), axis=1)

@@ -9,6 +9,7 @@ import tomllib
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import trimesh
 import typer
@@ -17,7 +18,9 @@ from typer.testing import CliRunner
 import tidr
 from tidr.cli import app
 from tidr.docs import build, gallery
+from tidr.files.image import read_image
 from tidr.renderers.renderer import registered, renderer_type
+from tidr.scenes import make_gallery
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +157,15 @@ def test_the_gallery_shows_a_scene(f32, monkeypatch):
     page, pictures = gallery.gallery_page()
     assert "![cube](cube.png)" in page
     assert pictures["cube.png"].startswith(b"\x89PNG")
+
+
+def test_readmes_gallery_shows_the_scenes_as_they_are(f32):
+    sheet = read_image(Path(make_gallery.__file__).parent / "assets" / "gallery.webp")
+    for name in ("duck", "cube", "bracket"):
+        row, column = (make_gallery.SIZE * k for k in divmod([*make_gallery.SHOWN].index(name), make_gallery.ACROSS))
+        tile = sheet[row : row + make_gallery.SIZE, column : column + make_gallery.SIZE]
+        drawn = tidr.render(tidr.load(name), None, "auto", make_gallery.SIZE, make_gallery.SIZE).rgb.numpy()
+        assert tidr.losses.psnr(np.clip(drawn, 0, 1), tile) > 26, name
 
 
 def test_the_snippets_run(pages):

@@ -1,7 +1,5 @@
 """tidr: the all-in-one differentiable renderer on Taichi. Public names only, loaded when first used."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The errors a user can meet. Each says where, what, and how to mend it."""
 
-from __future__ import annotations
-
 
 class TidrError(Exception):
     """A fault in what the user gave us, or in what the machine can do.

@@ -4,8 +4,6 @@ Which triangles there are is found without gradient and stays until the next ext
 the open tape. `mesh_of` makes a plain mesh of whatever holds a surface.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -7,8 +7,6 @@ and for each copy to or from numpy it launches a kernel: half of the time that a
 comes out is the same.
 """
 
-from __future__ import annotations
-
 import ast
 import ctypes
 import functools

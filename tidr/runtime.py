@@ -1,7 +1,5 @@
 """Starts Taichi once: backend, precision, seed; and says what was started."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import io

@@ -13,8 +13,6 @@ out more than it receives. Everything else in tidr is radiometric: irradiance, i
 that reflect at most what arrives (the material "phong" has albedo / pi and a normalised lobe).
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from .errors import SceneError

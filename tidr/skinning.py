@@ -1,7 +1,5 @@
 """Skinning: vertices that follow joints by weights, and a mesh of such vertices."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from . import runtime

@@ -1,7 +1,5 @@
 """`python -m tidr.docs -o FOLDER [--gallery]`: write the pages."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

@@ -3,8 +3,6 @@
 A mark is a line `<!-- make: WHAT NAME -->`; WHAT is a key of MAKERS.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from importlib import resources

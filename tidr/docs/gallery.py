@@ -1,7 +1,5 @@
 """The gallery: every bundled scene, drawn small."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 

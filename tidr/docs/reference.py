@@ -1,7 +1,5 @@
 """The parts of the documentation that are made: options, scene tables, losses, the command, and all public names."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Iterable

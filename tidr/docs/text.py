@@ -1,7 +1,5 @@
 """From docstrings to Markdown."""
 
-from __future__ import annotations
-
 import inspect
 import re
 

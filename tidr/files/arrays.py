@@ -1,7 +1,5 @@
 """.npy and .npz: headers held against the bytes before anything is unpacked; no pickles."""
 
-from __future__ import annotations
-
 import io
 import math
 import warnings

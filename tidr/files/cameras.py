@@ -1,7 +1,5 @@
 """Views: pictures with their cameras, as transforms.json holds them (NeRF, Blender, instant-ngp, nerfstudio)."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ A model is a folder with cameras, images and points3D, each .bin or .txt (colmap
 world to camera in OpenCV axes (x right, y down, z ahead); pixel centres are at integers + 0.5, as in tidr.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Depth pictures and height maps: 16-bit PNG with a scale, EXR, .npy and .npz. In memory [H, W] f32, 0 not known."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """OpenEXR pictures, through the extra package OpenEXR; headers are read here first and held against the limits."""
 
-from __future__ import annotations
-
 import struct
 from importlib import import_module
 from pathlib import Path

@@ -5,8 +5,6 @@ trimesh, which rounds colours and factors to bytes. Skins, morph targets, animat
 `gltf_scene` reads whole scenes.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """The container of glTF 2.0: JSON, chunks, buffers and accessors, each held against the bytes that are there."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 from pathlib import Path

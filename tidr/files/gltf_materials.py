@@ -1,7 +1,5 @@
 """glTF's materials with all that tidr has of them: metallic-roughness, normal maps, emission, opacity, wrapping."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -5,8 +5,6 @@ glTF's lights are photometric, tidr's radiometric. Their numbers are taken as th
 spot's rim fades by tidr's curve. Cameras have no size in pixels: pictures are 512 high and as wide as the aspect asks.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path

@@ -3,8 +3,6 @@
 Numbers of lights are written as they are, W/sr as candela and so on (see gltf_scene.py).
 """
 
-from __future__ import annotations
-
 import warnings
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@ it in that file's folder. Every count in a header is held against the bytes pres
 what was read is held against `Limits`, which only the user can raise.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import stat

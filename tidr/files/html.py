@@ -1,7 +1,5 @@
 """A scene as one HTML file that any browser shows offline: meshes and points to turn, move and look at."""
 
-from __future__ import annotations
-
 import base64
 import html
 import json

@@ -1,7 +1,5 @@
 """Pictures: PNG and JPEG (sRGB), EXR, PFM, .npy and .npz (linear). In memory they are linear f32, row 0 on top."""
 
-from __future__ import annotations
-
 import io
 import warnings
 from collections.abc import Iterator

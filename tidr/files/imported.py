@@ -4,8 +4,6 @@ An importer fills the tables of a scene file (scene_schema.py) and puts meshes a
 has. From there on they go the way of every scene: overrides, validation, one error for all faults.
 """
 
-from __future__ import annotations
-
 import re
 import warnings
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """LLFF's poses_bounds.npy: one row per picture of images/, in the order of their names (Mildenhall et al. 2019)."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

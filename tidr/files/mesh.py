@@ -1,7 +1,5 @@
 """Mesh files by their suffix: .obj .ply .stl .gltf .glb in, .obj .ply .glb out; validated on the way in and out."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

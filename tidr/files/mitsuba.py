@@ -9,8 +9,6 @@ when a picture is drawn. Numbers are RGB and mean the same in both (radiance, al
 that surfaces scatter light on both sides, where Mitsuba's are black behind unless they are twosided.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Mitsuba scenes as Python dictionaries, as objects; transforms may be Mitsuba's own or arrays [4, 4]."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

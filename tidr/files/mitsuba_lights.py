@@ -4,8 +4,6 @@ Units are the same: radiance, radiant intensity, irradiance. What differs is tol
 environment, mirrored cameras.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Mitsuba's BSDFs and textures as tables of materials."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Mitsuba's media as volumes: of one density in a cube, or of a grid, which no shape may cut."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Mitsuba's shapes as meshes in their own space, with its uvs: v is 0 at a picture's top, so tidr's v is 1 - v."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import cache
 

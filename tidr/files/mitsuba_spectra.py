@@ -1,7 +1,5 @@
 """Spectra as linear RGB, as Mitsuba's RGB modes take them: what reflects is seen under daylight, lights as they are."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

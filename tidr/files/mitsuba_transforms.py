@@ -1,7 +1,5 @@
 """Mitsuba's transforms: [4, 4] matrices that act on columns, and its cameras' axes (x left, y up, z ahead)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Wavefront MTL: the materials of an OBJ."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """NRRD: one grid with its place in the world, through the extra tidr[volumes] (pynrrd)."""
 
-from __future__ import annotations
-
 import bz2
 import io
 import math

@@ -4,8 +4,6 @@ Read here rather than through trimesh, which cuts the surface at uv seams: an OB
 another for the uv of a corner, and a fit wants the surface whole.
 """
 
-from __future__ import annotations
-
 import re
 import warnings
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Portable float maps (PFM): linear 32-bit pictures that need no extra package."""
 
-from __future__ import annotations
-
 import math
 import re
 from pathlib import Path

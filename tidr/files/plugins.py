@@ -5,8 +5,6 @@ may come from anywhere. The user runs them, by `load_plugin` or `tidr --plugin`.
 code, which runs without that.
 """
 
-from __future__ import annotations
-
 import hashlib
 import sys
 from collections.abc import Mapping

@@ -3,8 +3,6 @@
 Read here rather than through trimesh, which rounds colours to bytes and refuses faces of different sizes.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

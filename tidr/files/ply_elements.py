@@ -1,7 +1,5 @@
 """The elements of a PLY file, whatever they are: header, then columns of values, ascii and binary."""
 
-from __future__ import annotations
-
 from array import array
 from dataclasses import dataclass
 from pathlib import Path

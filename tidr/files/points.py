@@ -1,7 +1,5 @@
 """Point clouds: .ply with vertices and no faces, and .npz of plain arrays."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from pathlib import Path
 

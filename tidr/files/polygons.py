@@ -1,7 +1,5 @@
 """Polygons into triangles, and positions welded."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tidr.errors import FileError

@@ -1,7 +1,5 @@
 """From the valid tables of a scene file to a Scene: names followed, files read, z-up turned to y-up."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Cameras and meters of a scene file: what may stand in their tables, and the cameras that they become."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal

@@ -1,7 +1,5 @@
 """Everything that is wrong with a file, collected under key paths, and tables read by their models."""
 
-from __future__ import annotations
-
 import json
 import re
 import reprlib

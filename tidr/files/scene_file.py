@@ -1,7 +1,5 @@
 """Scenes from files: TOML, those of other programs, a mesh, a volume, the cameras of a data set; all faults at once."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Mapping, Sequence

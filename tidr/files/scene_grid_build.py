@@ -1,7 +1,5 @@
 """From the valid table of a volume, voxel grid, tetrahedra, field or registered geometry to the geometry itself."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

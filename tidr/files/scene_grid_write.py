@@ -1,7 +1,5 @@
 """A volume, voxel grid, tetrahedra or field as the table of a scene file and the arrays of an .npz beside it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

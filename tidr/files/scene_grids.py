@@ -1,7 +1,5 @@
 """Volumes, voxel grids, tetrahedra and fields of a scene file: what may stand in their tables."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

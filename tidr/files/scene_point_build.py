@@ -1,7 +1,5 @@
 """From the valid table of a point cloud or of Gaussians to the geometry itself, and from there to a file again."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

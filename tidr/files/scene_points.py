@@ -1,7 +1,5 @@
 """Point clouds and Gaussians of a scene file: what may stand in their tables."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Annotated, Literal
 

@@ -1,7 +1,5 @@
 """Geometries that plugins registered: their tables in scene files, read and written."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """RGBD pictures of a scene file: what may stand in their tables, and the points or mesh that they become."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

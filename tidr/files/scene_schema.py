@@ -1,7 +1,5 @@
 """What may stand in a scene file: its tables as pydantic models, and the rules within each."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal

@@ -1,7 +1,5 @@
 """The kinds of values that stand in a scene file, and what every table has in common."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field

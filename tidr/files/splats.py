@@ -5,8 +5,6 @@ green, then blue), opacity (logit), scale_0..2 (natural logarithms), rot_0..3 (q
 those of a screen (sRGB), unless a comment in the header, which is ours, says that they are linear.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

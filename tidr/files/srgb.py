@@ -1,7 +1,5 @@
 """The sRGB transfer curve (IEC 61966-2-1), numpy."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

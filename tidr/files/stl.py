@@ -1,7 +1,5 @@
 """STL, ascii and binary: loose triangles, welded where positions are equal."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Pictures with their cameras, whatever program they come from: transforms.json, a COLMAP model, LLFF."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from tidr.errors import FileError

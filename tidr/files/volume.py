@@ -3,8 +3,6 @@
 Arrays are [z, y, x], x fastest, with channels behind; values stand at cell centres of the box from lower to upper.
 """
 
-from __future__ import annotations
-
 import math
 import struct
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Files are written whole or not at all: a temporary name in the same folder, synced, then renamed."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from collections.abc import Iterator, Mapping

@@ -4,8 +4,6 @@ A checkpoint is an .npz of plain arrays with a format version and a SHA-256 of a
 moment leaves at least the last complete one; one that is broken is passed over with a message.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

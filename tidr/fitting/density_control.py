@@ -1,7 +1,5 @@
 """Gaussians that come and go while a fit runs; their optimizers' memory goes with them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Which Gaussians a fit adds, moves and takes away: adaptive density control, and relocation as a Markov chain."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Depth without labels: a view's depth map from what other cameras see, coarse to fine."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

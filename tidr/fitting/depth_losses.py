@@ -4,8 +4,6 @@ A `Reprojection` (tidr/renderers/reprojection.py) makes the warped pictures [B, 
 depths. Every loss is differentiable by what the docstring names; values of pictures lie in [0, 1].
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from tidr.kernels import depth_losses as kernels

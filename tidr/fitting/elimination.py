@@ -4,8 +4,6 @@ A. George 1973, "Nested dissection of a regular finite element mesh". Parts are 
 depends on the connectivity alone and a resumed fit repeats it.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 LEAF = 12  # vertices of a part that is not cut further

@@ -1,7 +1,5 @@
 """Features of pictures for `losses.perceptual`: what a user's function has to be, and a bank that needs no weights."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol

@@ -1,7 +1,5 @@
 """`fit`: from pictures to the scene that made them."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import time

@@ -1,8 +1,6 @@
 """What keeps Gaussians few and small: the regularizers of Kheradmand et al. 2024, "3D Gaussian Splatting as Markov
 Chain Monte Carlo"."""
 
-from __future__ import annotations
-
 from tidr.kernels.points import density as kernels
 from tidr.scene.gaussians import Gaussians
 

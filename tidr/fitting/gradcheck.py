@@ -6,8 +6,6 @@ themselves (a pixel flips, a texel centre is crossed) is a kink: smaller steps a
 counted.
 """
 
-from __future__ import annotations
-
 import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence

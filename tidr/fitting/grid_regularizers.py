@@ -1,7 +1,5 @@
 """Energies of a grid that keep a fit smooth and empty space empty."""
 
-from __future__ import annotations
-
 import math
 
 from tidr.kernels import grid_energy as kernels

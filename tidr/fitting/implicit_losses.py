@@ -4,8 +4,6 @@ The first two take an image of the `LevelSetRenderer` and a mask, [H, W, 1], [B,
 others a `Node` or its geometry.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from tidr.kernels import accumulate

@@ -4,8 +4,6 @@ Nicolet, Jacobson, Jakob 2021, "Large steps in inverse rendering of geometry": u
 place of the vertices v, by Adam with one length for all entries; its gradient is (I + lambda L)^-1 dL/dv.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

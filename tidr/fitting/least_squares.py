@@ -8,8 +8,6 @@ step costs one render, passes + 1 reverse passes, and one render for each length
 at least 2 n passes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np

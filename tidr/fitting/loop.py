@@ -1,7 +1,5 @@
 """The loop of a fit: step by step, skipping what is not finite, saving, and going on from what was saved."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence

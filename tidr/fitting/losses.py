@@ -7,8 +7,6 @@ divided by its sum. Losses that look at no neighbours take chosen pixels [n, C] 
 `Array` is read where it is, with no upload.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import replace

@@ -3,8 +3,6 @@
 A factor is solved by a chain of substitutions, which a CPU does in a millisecond and a GPU cannot spread out.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from tidr.kernels import cholesky, linear_solve

@@ -1,7 +1,5 @@
 """How the parameters of a fit move: from their settings to constraints, optimizers and schedules."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 

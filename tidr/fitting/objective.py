@@ -1,7 +1,5 @@
 """What a fit makes small: a weighted sum of named losses, or of the user's own."""
 
-from __future__ import annotations
-
 import fnmatch
 import math
 from collections.abc import Callable, Iterable, Mapping

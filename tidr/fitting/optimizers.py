@@ -5,8 +5,6 @@ whose gradient holds an entry that is not finite raises and writes nothing. `sta
 bit for bit; set the parameters' own values before loading.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 

@@ -6,8 +6,6 @@ distances are means over points, as in PyTorch3D and Kaolin.
 What these do not differentiate: which point is nearest. Where two are equally near, the one of the lower number counts.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 

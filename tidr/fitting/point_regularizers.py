@@ -8,8 +8,6 @@ What these do not differentiate: who the neighbours are, their weights and the p
 so normals have no gradient.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

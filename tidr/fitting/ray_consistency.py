@@ -5,8 +5,6 @@ grid with what is left. Every end has a cost by the observation; the loss is the
 mean over what was rendered would be another loss: here a ray may end at the right depth or not, but not halfway.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@ Each takes a `Mesh`, or a `Node` that holds one: anything with `vertices` (Param
 in object space. The integer tables are made and uploaded once per topology.
 """
 
-from __future__ import annotations
-
 from tidr.kernels import mesh_energy as kernels
 from tidr.kernels import mesh_flatten as flatten_kernels
 from tidr.kernels.reduce import split

@@ -1,7 +1,5 @@
 """The run folder of a fit: losses, pictures, measures, the fitted scene, and how it was made."""
 
-from __future__ import annotations
-
 import io
 import itertools
 import json

@@ -3,8 +3,6 @@
 A schedule is called as `schedule(step, total)` with 0 <= step < total.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 

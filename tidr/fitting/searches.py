@@ -5,8 +5,6 @@ that works out the loss anew, and in a fit they are told the step's `Problem`. E
 in f64: they suit up to about a million numbers. Constraints hold at every place that is tried.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """What a fit is asked to do: the frozen dataclasses that the scene file's [fit] table, the CLI and the library fill."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Mapping

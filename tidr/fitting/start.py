@@ -1,7 +1,5 @@
 """What a fit begins from: a sphere with a uv atlas, or a plane, where the masks of the views say that the thing is."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

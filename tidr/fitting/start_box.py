@@ -1,7 +1,5 @@
 """What a fit of a grid, field or cloud begins from: an even grid, a box around what masks, or cameras, look at."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """A loss that is the sum or the mean of terms which a kernel wrote."""
 
-from __future__ import annotations
-
 from tidr.kernels import accumulate
 from tidr.kernels.reduce import split
 

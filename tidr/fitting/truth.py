@@ -1,7 +1,5 @@
 """How far fitted parameters are from what they really are, where the settings say it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

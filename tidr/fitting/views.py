@@ -1,7 +1,5 @@
 """The pictures that a scene is fitted to, with their cameras: whole views or random pixels at a time."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """What belongs to fits of volumes beside comparing pictures."""
 
-from __future__ import annotations
-
 from tidr.kernels.field import losses as kernels
 
 from ..buffer import Buffer

@@ -1,7 +1,5 @@
 """What belongs to fits of voxel grids beside comparing pictures."""
 
-from __future__ import annotations
-
 from tidr.kernels.voxels import losses as kernels
 
 from ..array import Array

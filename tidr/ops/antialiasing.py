@@ -1,7 +1,5 @@
 """`antialias`: pixels that a silhouette crosses share their colours (Laine et al. 2020)."""
 
-from __future__ import annotations
-
 from tidr import runtime
 from tidr.array import Array
 from tidr.buffer import Buffer

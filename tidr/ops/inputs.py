@@ -1,7 +1,5 @@
 """What the operations take: arrays and triangles, checked."""
 
-from __future__ import annotations
-
 import functools
 
 import numpy as np

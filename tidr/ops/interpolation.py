@@ -1,7 +1,5 @@
 """`interpolate`: vertex attributes at the pixels, and how they change from pixel to pixel (Laine et al. 2020)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """`rasterize` and `peel`: clip-space triangles into pixel tensors (Laine et al. 2020), without a scene."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """`texture` and `mipmaps`: pictures and cube maps looked up at the pixels (Laine et al. 2020)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Material and light: T8 a GGX sphere, T9 a texture of four views, T10 a lamp, T11 a sun by its shadow, T12 a sky."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

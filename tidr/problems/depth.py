@@ -1,7 +1,5 @@
 """Depth: T18 a plane with bumps from eight pictures, as a map and as a mesh, and the pose of a second RGBD picture."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

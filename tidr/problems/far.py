@@ -1,7 +1,5 @@
 """Plateaus: T6 something wholly hidden, T20 something far from where it belongs. Most methods cannot feel either."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import numpy as np

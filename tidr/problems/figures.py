@@ -1,7 +1,5 @@
 """The small meshes that the toy problems fit, and pictures of them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

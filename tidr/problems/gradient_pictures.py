@@ -4,8 +4,6 @@ A backward pass gives the derivatives of one weighted sum of pixels, so dI/dp ta
 back over one recorded render, and leave out blocks of pixels in which passes with random weights find nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

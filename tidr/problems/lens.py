@@ -1,7 +1,5 @@
 """Lens: T16 field of view and radial distortion. Aperture and focus blur pictures of `tidr.PathTracer` only."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tidr.fitting.optimizers import Adam, Optimizers

@@ -1,7 +1,5 @@
 """Points: T4, scattered points that should gather into a ring."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Pose: T13 where an asymmetric thing stands and how it is turned, by one picture; T17 its paint and a sun as well."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import numpy as np

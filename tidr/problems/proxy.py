@@ -1,7 +1,5 @@
 """Level of detail: T19 a proxy of 500 triangles and a texture, fitted to pictures of a glossy thing of 20,480."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

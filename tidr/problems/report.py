@@ -1,7 +1,5 @@
 """What the bench prints: the matrix of methods and problems, and the table of rows."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from tidr import runtime

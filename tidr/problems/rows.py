@@ -3,8 +3,6 @@
 A test that proves a row carries `@pytest.mark.row(<number>)`; `tidr bench --rows` prints the table.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -4,8 +4,6 @@ A problem is data: it builds a `Task` for a treatment, and is solved when the ta
 within its iterations.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Geometry: T1 a disc's place, T2 a sphere's size, T3 a sphere that becomes three other shapes."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Topology: T5 a sphere that has to become a torus: by tetrahedra, by a grid of distances, by a mesh, which cannot."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 

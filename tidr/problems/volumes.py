@@ -1,7 +1,5 @@
 """Media: T15, the density of a blob from eight views, absorbing or scattering; and that of an even block."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

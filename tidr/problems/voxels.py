@@ -1,7 +1,5 @@
 """Voxels: T4, scattered occupancy that should gather into a ring."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tidr.fitting.optimizers import Adam, Optimizers

@@ -4,8 +4,6 @@ A renderer draws over `constant_color(scene)` and puts the picture `before_envir
 environment light that changes nothing and costs nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from tidr import runtime

@@ -1,7 +1,5 @@
 """`bake`: the lit picture of a surface as one texture, or as colours of its vertices, that need no light."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace

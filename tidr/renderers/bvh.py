@@ -1,7 +1,5 @@
 """The hierarchy that rays are shot into: built on the host, refitted on the device."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

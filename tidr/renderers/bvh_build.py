@@ -6,8 +6,6 @@ construction of SAH-based bounding volume hierarchies"), whose price of a part i
 eights. Where too few levels are left for that, parts are halved, which always fits (see `_levels_needed`).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Denoising of Monte Carlo pictures by their neighbours, guided by features; differentiable by colours and features."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 

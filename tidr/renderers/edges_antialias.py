@@ -1,7 +1,5 @@
 """Silhouette antialiasing of finished pixels (Laine et al. 2020), as operations on the tape."""
 
-from __future__ import annotations
-
 from tidr import runtime
 from tidr.array import Array
 from tidr.buffer import Buffer

@@ -1,7 +1,5 @@
 """The soft silhouette of DIB-R (Chen et al. 2019) around hard pixels, as an operation on the tape."""
 
-from __future__ import annotations
-
 import math
 
 from tidr import runtime

@@ -4,8 +4,6 @@ The published code leaves pixels of the background out, which makes it the treat
 outside take part, by barycentrics below 0, with the triangle taken for its plane.
 """
 
-from __future__ import annotations
-
 from tidr.array import Array
 from tidr.buffer import Buffer
 from tidr.fitting.tape import unrecorded

@@ -1,7 +1,5 @@
 """Gradients of the neural mesh renderer (Kato et al. 2018) and of its local variant (Kato and Harada 2019)."""
 
-from __future__ import annotations
-
 from tidr import runtime
 from tidr.array import Array
 from tidr.buffer import Buffer

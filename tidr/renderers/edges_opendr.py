@@ -1,7 +1,5 @@
 """OpenDR's gradient (Loper and Black 2014): the picture as it is, whose own slope moves what is seen."""
 
-from __future__ import annotations
-
 from tidr import runtime
 from tidr.array import Array
 from tidr.buffer import Buffer

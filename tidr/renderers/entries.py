@@ -1,7 +1,5 @@
 """What a rasterizer found: one entry per (pixel, triangle) pair, with its barycentrics."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from tidr import runtime

@@ -5,8 +5,6 @@ which materials answer to as to ambient light. Metallic-roughness surfaces see a
 (kernels/shading/environment.py).
 """
 
-from __future__ import annotations
-
 import functools
 import math
 import weakref

@@ -1,7 +1,5 @@
 """Densities of a field at given points, for surfaces to be extracted from it; no gradient."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tidr import runtime

@@ -1,7 +1,5 @@
 """Evaluates a field's network at lists of samples along rays, chunk by chunk, in memory of fixed size."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

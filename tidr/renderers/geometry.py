@@ -1,7 +1,5 @@
 """All meshes of a scene packed into one: indices once per scene, world-space vertices at every render."""
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The hybrid renderer: meshes, 3D Gaussians and volumes in one picture, each in front of and behind the others."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 

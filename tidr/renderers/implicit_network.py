@@ -1,7 +1,5 @@
 """A field's network as a function of the position, for level sets: search, and derivatives at what was found."""
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator

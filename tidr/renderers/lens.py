@@ -9,8 +9,6 @@ What this does not differentiate: by the lens, channels other than rgb and alpha
 `MOST` pictures beyond the border, where the last pixels are repeated.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Sequence
 

@@ -1,7 +1,5 @@
 """The level-set renderer: the surface of a grid of distances or occupancies or of a field, met by rays and shaded."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """The light tracer: particles from the lights, connected to the sensors wherever they scatter."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

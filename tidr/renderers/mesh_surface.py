@@ -1,7 +1,5 @@
 """The surface that a rasterizer found: triangles behind pixels."""
 
-from __future__ import annotations
-
 from tidr import runtime
 from tidr.array import Array
 from tidr.buffer import Buffer

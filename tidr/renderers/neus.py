@@ -1,7 +1,5 @@
 """The NeuS renderer: a grid of signed distances seen as a density around its surface."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 

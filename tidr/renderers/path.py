@@ -1,7 +1,5 @@
 """The path tracer: global illumination without bias, the witness of every other renderer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

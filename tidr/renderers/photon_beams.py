@@ -10,8 +10,6 @@ They are those of the estimate for the "biweight" kernel.
 What this does not differentiate: where rays end, radii, and with other kernels what crosses the radius.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from tidr.array import Array

@@ -13,8 +13,6 @@ What this does not differentiate: radii, and which photons count by their side a
 cross it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """One pass of photons from a scene's lights, with the paths that they came by. Nothing here is on the tape."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tidr.array import Array, integers

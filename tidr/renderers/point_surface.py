@@ -1,7 +1,5 @@
 """A surface given by points with normals, as rays find it: one material, and colours of its own."""
 
-from __future__ import annotations
-
 from tidr.array import Array
 from tidr.errors import SceneError
 from tidr.fitting.tape import needs

@@ -1,7 +1,5 @@
 """The point renderer: point clouds and clouds of Gaussians into pixels, by a choice of published splats."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

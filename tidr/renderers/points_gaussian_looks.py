@@ -1,7 +1,5 @@
 """What splats of 3D Gaussians need of a node and its cameras: tables, radiance by harmonics, normals; on the tape."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -8,8 +8,6 @@ Rows over points [N]: the clouds of all nodes one after another (`points.clouds`
 points and cameras [B * N]: those of camera 0 first.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -142,7 +142,7 @@ HYBRID = (
 # Types of materials, and slots of any, that light transport draws, and a rasterizer does not or not fully.
 TRANSPORTED = ("conductor", "dielectric", "thin_dielectric", "plastic", "principled", "blend")
 FOLLOW_LIGHT = ("path", "photons", "light_tracing")
-LUMINOUS = ("emission", "opacity", "normal")
+LUMINOUS = ("emission", "opacity")
 
 
 def register_renderer(name: str) -> Callable[[type], type]:
@@ -168,8 +168,8 @@ def registered() -> list[str]:
 def suited(scene: Scene) -> str:
     """The short name of the renderer for what the scene holds; "raster" where it holds nothing.
 
-    Meshes that shine, or whose materials only light transport draws, are for "path", with volumes or without; else
-    meshes, Gaussians and volumes together are for "hybrid".
+    Meshes that shine, or whose materials only light transport draws, are for "path", with volumes or without, unless
+    a flash lights them, which it does not know; else meshes, Gaussians and volumes together are for "hybrid".
 
     Raises:
         SceneError: kinds of geometry that no one renderer draws.
@@ -179,7 +179,8 @@ def suited(scene: Scene) -> str:
     if len(names) > 1 and not held <= set(HYBRID):
         raise SceneError("renderer", f"the scene holds {', '.join(sorted(held))}", f"choose one of {', '.join(names)}")
     transported = "raster" in names and any(_transported(material) for material in scene.materials.values())
-    if transported and "points" not in names:
+    flash = any(type(light).__name__ == "FlashLight" for light in scene.lights.values())
+    if transported and not flash and "points" not in names:
         return "path"
     if len(names) > 1:
         return "hybrid"

@@ -1,7 +1,5 @@
 """Inverse warping: a view's pixels with their depths, looked up in the pictures of other views."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

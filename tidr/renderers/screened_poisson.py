@@ -1,7 +1,5 @@
 """Reconstruction from a picture and its gradients (gradient-domain rendering)."""
 
-from __future__ import annotations
-
 import functools
 import math
 

@@ -1,7 +1,5 @@
 """Sorts and prefix sums of device buffers; nothing here is on the tape."""
 
-from __future__ import annotations
-
 from tidr import runtime
 from tidr.buffer import Buffer
 from tidr.kernels import sort as kernels

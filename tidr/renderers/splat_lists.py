@@ -1,7 +1,5 @@
 """Which splats lie over which tiles of an image, near to far. No gradient."""
 
-from __future__ import annotations
-
 from tidr.array import Array
 from tidr.buffer import Buffer
 from tidr.errors import SceneError

@@ -1,7 +1,5 @@
 """What a renderer of splats notes of each Gaussian while gradients are computed; density control reads it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

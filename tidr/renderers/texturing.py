@@ -1,7 +1,5 @@
 """A texture as the shading needs it: its mip chain, look-ups into a column, and the way back to its texels."""
 
-from __future__ import annotations
-
 from tidr import runtime
 from tidr.buffer import Buffer
 from tidr.fitting.tape import needs

@@ -1,7 +1,5 @@
 """The lights of a scene as the kernels of light transport take them; see kernels/transport/lights.py."""
 
-from __future__ import annotations
-
 import weakref
 from dataclasses import dataclass
 

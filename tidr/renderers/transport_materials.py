@@ -1,7 +1,5 @@
 """A scene's materials as light transport reads them: tables of integers, and all their values in one array."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

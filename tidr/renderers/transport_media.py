@@ -1,7 +1,5 @@
 """The media of a scene as the kernels of light transport take them; see kernels/transport/medium.py."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tidr import runtime

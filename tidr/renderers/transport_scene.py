@@ -1,7 +1,5 @@
 """A scene as light transport sees it: packed triangles with a BVH, materials and lights, ready for the kernels."""
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The sensors of a render as light transport's kernels see them: one table, recorded on the open tape."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

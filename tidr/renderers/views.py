@@ -1,7 +1,5 @@
 """Cameras as the kernels see them: projection matrices and eyes, recorded on the tape."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The volume renderer: emission-absorption along rays, one march for each volume of the scene."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module

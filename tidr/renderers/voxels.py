@@ -1,7 +1,5 @@
 """The voxel renderer: grids of occupancy or signed distance into pixels, by a choice of published methods."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """The warp of a voxel grid as the march reads it: a grid of positions."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tidr import runtime

@@ -1,7 +1,5 @@
 """A warp made of a few affine parts."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -4,8 +4,6 @@ Distances are exact (to the nearest point of the nearest triangle). Inside is wh
 not zero, so meshes may overlap themselves, but must be closed.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Exact Euclidean distances on a grid, one axis after the other (after Felzenszwalb and Huttenlocher 2012)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 CHUNK = 1 << 24  # entries of the table of pairs that is made at once

@@ -11,8 +11,6 @@ distortion. The map folds where its Jacobian's determinant falls to 0 (for k1 < 
 end there. kernels/lens.py is the same on the device.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 COEFFICIENTS = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")

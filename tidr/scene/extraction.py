@@ -1,7 +1,5 @@
 """The triangles of a level set: fixed while no sample changes sides, and what their vertices are made of."""
 
-from __future__ import annotations
-
 from functools import cached_property
 
 import numpy as np

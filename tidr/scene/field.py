@@ -1,7 +1,5 @@
 """Radiance fields of a learned encoding and a small network: `HashField` (instant-NGP), `FrequencyField` (NeRF)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The scene graph: named nodes under a hierarchy of transforms, cameras, lights, materials, film."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol

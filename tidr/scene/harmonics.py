@@ -1,7 +1,5 @@
 """Functions of direction: real spherical harmonics, latitude-longitude pictures and cube maps."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

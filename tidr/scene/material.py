@@ -1,7 +1,5 @@
 """Materials: how surfaces scatter light, with a value, a texture or the vertex colours in each slot."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What a mesh file holds: arrays and materials, before any of it becomes a Parameter. Numpy only."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """Meters: sensors without a picture plane, which measure radiance along one ray or irradiance at one point."""
 
-from __future__ import annotations
-
 from typing import Any, NoReturn
 
 import numpy as np

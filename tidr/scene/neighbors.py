@@ -8,8 +8,6 @@ Points and queries are [N, 3] arrays, or an `Array` or `Parameter`. What lies fa
 before it is rounded to the device's precision. What is found has no gradient; searches may be made inside a tape.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from tidr import runtime

@@ -1,7 +1,5 @@
 """A grid of signed distances with the sharpness at which NeuS sees it."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tidr.errors import SceneError

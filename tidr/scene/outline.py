@@ -1,7 +1,5 @@
 """What stands in a scene as plain arrays in world space, for programs that only show it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

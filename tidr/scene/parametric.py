@@ -1,7 +1,5 @@
 """Geometries of the user's own: their register, and the base of those that are triangles made of a few parameters."""
 
-from __future__ import annotations
-
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable

@@ -4,8 +4,6 @@ A normal is the direction in which a point's neighbourhood spreads least (Hoppe 
 from unorganized points"); its sign is free until it is oriented, towards a viewpoint or so that neighbours agree.
 """
 
-from __future__ import annotations
-
 import heapq
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Point clouds: positions with colours, normals, radii and opacities."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tidr.errors import SceneError

@@ -1,7 +1,5 @@
 """Quads: each is kept as two triangles, one after the other, and written as a quad again."""
 
-from __future__ import annotations
-
 import numpy as np
 
 FAN, OTHER = ((0, 1, 2), (0, 2, 3)), ((0, 1, 3), (1, 2, 3))

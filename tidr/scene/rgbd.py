@@ -8,8 +8,6 @@ points a unit of area, and fewer where it is slanted, so whatever counts points 
 weighs what is near more. Weigh a point by depth^2 to make up for it.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from tidr.errors import SceneError

@@ -1,7 +1,5 @@
 """Points off the surface of a mesh, with its normals and colours, as a point cloud."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

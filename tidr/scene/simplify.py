@@ -1,7 +1,5 @@
 """Meshes of fewer triangles, and texture coordinates for meshes that have none, by the libraries of an extra."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tidr.errors import SceneError

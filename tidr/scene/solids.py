@@ -1,7 +1,5 @@
 """The one solid that a noisy density stands for: its hollows filled, what floats beside it taken away."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -1,7 +1,5 @@
 """How far apart points stand: the size that Gaussians begin with."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from .neighbors import nearest

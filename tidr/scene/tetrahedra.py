@@ -1,7 +1,5 @@
 """Deformable tetrahedral grids (DMTet): a signed distance at every node, and the surface where it is zero."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tidr.array import Array

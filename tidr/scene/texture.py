@@ -1,7 +1,5 @@
 """Textures: a picture over uv space."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tidr.errors import SceneError

@@ -1,7 +1,5 @@
 """Which vertex, edge and face of a triangle mesh touch which: integer tables, made once per face list."""
 
-from __future__ import annotations
-
 from functools import cached_property
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Rigid transforms and their adjoints, in f64 on the host: a scene has few nodes and cameras, and all are 4x4."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

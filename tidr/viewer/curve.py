@@ -1,7 +1,5 @@
 """The loss of a running fit, as a small picture."""
 
-from __future__ import annotations
-
 import numpy as np
 
 LONGEST = 4096  # losses kept; beyond, every second one goes and from then on fewer are taken

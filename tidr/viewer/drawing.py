@@ -1,7 +1,5 @@
 """From a scene and a `State` to the pixels of a window or a file, by kernels that leave the scene as it is."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

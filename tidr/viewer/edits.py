@@ -1,7 +1,5 @@
 """Sliders over parameters: what they show, how far they go, and what moving one does to the parameter."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tidr.parameter import Parameter

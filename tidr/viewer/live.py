@@ -1,7 +1,5 @@
 """A fit that can be watched: draws between its steps, at a pace that leaves the fit its time, and can hold it."""
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from collections.abc import Callable

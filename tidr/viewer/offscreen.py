@@ -1,7 +1,5 @@
 """The viewer without a window: the pictures that it would show, as files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The viewer's camera: orbits a pivot or flies, with the lens of one of the scene's cameras. Host only."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

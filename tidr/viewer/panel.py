@@ -1,8 +1,6 @@
 """The panel beside the picture: buttons, sliders and what there is to say. It speaks to GGUI's widgets, or to any
 object with their methods."""
 
-from __future__ import annotations
-
 import textwrap
 from typing import Any
 

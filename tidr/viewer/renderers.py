@@ -1,7 +1,5 @@
 """The renderers that the viewer offers, each with the treatments that it has a choice of."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from importlib import import_module

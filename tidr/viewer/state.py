@@ -1,7 +1,5 @@
 """Everything that a user of the viewer can change, and the keys that change it. No window, no device."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
