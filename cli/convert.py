@@ -33,7 +33,7 @@ def convert(
     scene of meshes as GLB, one of meshes and points as an HTML file that any browser shows offline, and the surface of
     a scene's only node (voxels, tetrahedra, a volume, a field) as a mesh."""
     from tidr.errors import FileError
-    from tidr.files.mesh import READ, WRITTEN, read_mesh, write_mesh
+    from tidr.files.mesh import READ, WRITTEN, write_mesh
     from tidr.files.volume import WRITTEN as VOLUMES
 
     kind, path = target.suffix.lower(), Path(source)
@@ -65,14 +65,7 @@ def convert(
     if kind not in WRITTEN:
         kinds = " ".join([".toml", ".html", *WRITTEN, *VOLUMES])
         raise FileError(target, f"unknown kind of file {target.suffix!r}", f"use {kinds}")
-    if path.suffix.lower() == ".toml":
-        data = _surface(source, set_ or ())
-    elif path.suffix.lower() not in READ:
-        raise FileError(path, "is no mesh file", f"give one of {' '.join(READ)}, or write a .toml")
-    elif set_:
-        raise FileError(path, "--set changes scenes, not meshes", "write a .toml")
-    else:
-        data = read_mesh(path)
+    data = _shape(source, set_ or ())
     if faces is not None:
         data = _fewer(data, faces)
     _refuse_same(path, target)
@@ -90,9 +83,18 @@ def _fewer(data: MeshData, faces: int) -> MeshData:
     return MeshData(mesh.vertices.numpy(), mesh.faces, mesh.uvs and mesh.uvs.numpy(), mesh.uv_faces)
 
 
-def _surface(source: str, overrides: Sequence[str]) -> MeshData:
-    """Of what stands at the only node of a scene, in the world."""
+def _shape(source: str, overrides: Sequence[str]) -> MeshData:
+    """A mesh file, or the surface of what stands at the only node of a scene, in the world."""
     from tidr.errors import FileError
+    from tidr.files.mesh import READ, read_mesh
+
+    path = Path(source)
+    if path.suffix.lower() != ".toml":
+        if path.suffix.lower() not in READ:
+            raise FileError(path, "is no mesh file", f"give one of {' '.join(READ)}, or write a .toml")
+        if overrides:
+            raise FileError(path, "--set changes scenes, not meshes", "write a .toml")
+        return read_mesh(path)
     from tidr.extract import mesh_of
     from tidr.files.scene_file import load_scene
     from tidr.scene.mesh_data import MeshData
