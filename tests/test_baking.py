@@ -12,8 +12,8 @@ SUNLIT = tidr.Rasterizer(edges="none", channels=("rgb",), shadows="soft", shadow
 PLAIN = tidr.Rasterizer(edges="none", channels=("rgb",))
 
 
-@pytest.fixture(scope="module")
-def views():
+@pytest.fixture
+def views(f32):
     """Cameras to bake for, and others."""
 
     def at(*places) -> list[tidr.Camera]:

@@ -55,7 +55,7 @@ def check(path: Path) -> str:
         data = read_volume(path)
         sound = all(np.isfinite(grid).all() and grid.size for grid in data.grids.values()) and len(data.shape) == 3
     elif path.stem == "splats":
-        arrays = [array for array in vars(read_splats(path)).values() if array is not None]
+        arrays = [array for array in vars(read_splats(path)).values() if isinstance(array, np.ndarray)]
         sound = all(np.isfinite(array).all() and len(array) == len(arrays[0]) > 0 for array in arrays)
     elif path.stem == "points":
         arrays = list(read_points(path).given().values())
