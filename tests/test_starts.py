@@ -11,8 +11,8 @@ from tidr.problems.offsets import treatments
 from tidr.problems.runner import problems, solve
 from tidr.problems.shapes import PIXELS_PER_UNIT, flat_view
 
-FIGURES = {"disc": (disc(0.25), None), "square": (quad(0.25), None), "glow": (disc(0.25), [1.0] + [0.0] * 48),
-           "ramp": (quad(0.25), [0.3, 0.9, 0.9, 0.3])}  # 16 pixels wide; the brightness of corners  # fmt: skip
+FIGURES = {"disc": (disc, None), "square": (quad, None), "glow": (disc, [1.0] + [0.0] * 48),
+           "ramp": (quad, [0.3, 0.9, 0.9, 0.3])}  # 16 pixels wide; the brightness of corners  # fmt: skip
 STEP, GAPS = 2.0, (0.5, 1, 2, 4, 8, 12)  # pixels
 INSIDE = ("none", "genova", "dibr", "dibr, wide", "soft, sharp", "soft, wide")  # whose colours feel no edge
 
@@ -22,7 +22,8 @@ INSIDE = ("none", "genova", "dibr", "dibr, wide", "soft, sharp", "soft, wide")  
 @pytest.mark.parametrize("figure", FIGURES)
 def test_gradients_lead_down_from_nine_in_ten_starts(f32, figure):
     """Cosines with differences of 2 pixels; silhouettes by 1 - IoU, colours by squares. Known domains are as known."""
-    mesh, brightness = FIGURES[figure]
+    make, brightness = FIGURES[figure]
+    mesh = make(0.25)
     channel, camera = ("rgb" if brightness else "alpha"), flat_view()
     if brightness:
         mesh = tidr.Mesh(mesh.vertices.numpy(), mesh.faces, colors=np.outer(brightness, np.ones(3)))
