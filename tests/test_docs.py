@@ -19,7 +19,7 @@ import tidr
 from tidr.cli import app
 from tidr.docs import build, gallery
 from tidr.files.image import read_image
-from tidr.renderers.renderer import registered, renderer_type
+from tidr.renderers.renderer import known_renderers, renderer_type
 from tidr.scenes import make_gallery
 
 
@@ -69,7 +69,7 @@ def test_every_public_name_stands_on_a_page(pages):
     assert [name for name in tidr.__all__ if not re.search(rf"`tidr\.{name}\b", whole)] == []
 
 
-@pytest.mark.parametrize("name", registered())
+@pytest.mark.parametrize("name", known_renderers())
 def test_a_renderers_page_says_what_it_does_not_differentiate_and_its_example_is_its_default(pages, name):
     page, kind = pages[f"renderer_{name}"], renderer_type(name)
     assert "does not differentiate" in page

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tidr.errors import FileError
 from tidr.files.write import write_files
-from tidr.renderers.renderer import registered, renderer_type
+from tidr.renderers.renderer import known_renderers, renderer_type
 
 from .reference import api, command, losses, options_table, renderer_table, schema, without_options
 from .text import markdown, title_of
@@ -58,7 +58,7 @@ def build(folder: Path, gallery: bool = False) -> list[Path]:
 def texts() -> dict[str, str]:
     """The text of every page but the gallery, by name; the index first."""
     pages = {name: source(f"{name}.md") for name in ORDER}
-    pages |= {f"renderer_{name}": renderer_page(name) for name in registered()}
+    pages |= {f"renderer_{name}": renderer_page(name) for name in known_renderers()}
     contents = [f"- [{title_of(text)}]({name}.md)" for name, text in pages.items() if name != "index"]
     makers = MAKERS | {"contents": lambda _: "\n".join(contents)}
     return {name: MARK.sub(lambda found: makers[found[1]](found[2]), text) for name, text in pages.items()}

@@ -160,11 +160,6 @@ def known_renderers() -> tuple[str, ...]:
     return tuple(_RENDERERS)
 
 
-def registered() -> list[str]:
-    """The short names of all renderers."""
-    return list(_RENDERERS)
-
-
 def suited(scene: Scene) -> str:
     """The short name of the renderer for what the scene holds; "raster" where it holds nothing.
 
