@@ -157,10 +157,10 @@ def _seen(frame: HardFrame, points: np.ndarray, corners: np.ndarray) -> np.ndarr
 
 def _to_texture(lit: _Lit, node: Node, size: int) -> tuple[Mesh, Texture]:
     mesh = _of_one_material(node.mesh)
-    texels = _texels(mesh, size)
+    texels = texels_of(mesh, size)
     if texels is None:
         mesh = unwrap(mesh, size)
-        texels = _texels(mesh, size)
+        texels = texels_of(mesh, size)
         assert texels is not None
     place, faces, bary = texels
     colors, _ = lit.colors(node, faces, bary)
@@ -169,7 +169,7 @@ def _to_texture(lit: _Lit, node: Node, size: int) -> tuple[Mesh, Texture]:
     return mesh, Texture(picture, wrap="clamp")
 
 
-def _texels(mesh: Mesh, size: int) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray] | None:
+def texels_of(mesh: Mesh, size: int) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray] | None:
     """(row, column) of texels on the mesh and of a rim one texel wide, their triangles, and where in these they lie.
 
     None where the mesh has no uvs, or such as leave the unit square or lie on each other.
