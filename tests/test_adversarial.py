@@ -13,8 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 import tidr
+from tidr.array import Array
 from tidr.cli import app
 from tidr.fitting.features import RandomFeatures
+from tidr.fitting.losses import halved
 from tidr.fitting.tape import Loss
 from tidr.problems.figures import quad
 from tidr.scene.transform import quaternion_from_rotation
@@ -23,14 +25,22 @@ from tidr.scenes.adversarial import DRAWER, SIZE, bracket, classifier, mean_of, 
 STEPS, GUESSES = 15, 20
 
 
+def seen(scene: tidr.Scene) -> Array:
+    """What the classifier is shown, of 16 samples a pixel: with one, triangles smaller than pixels hide slopes."""
+    return halved(halved(tidr.render(scene, "front", DRAWER, 4 * SIZE, 4 * SIZE).rgb))
+
+
 def attacked(scene: tidr.Scene, bounds: dict, loss: Callable[[], Loss], rng: np.random.Generator) -> tuple:
-    """What the loss rises by, and what by each of some random steps of the same size; the scene keeps the attack."""
+    """What the loss rises by, and what by each of some random steps of the same size, of which every second is the
+    one before it backwards, so that their mean is without the slope's noise; the scene keeps the attack."""
     values, before = scene.parameters(*bounds), float(loss())
     first, guesses = {path: value.numpy().astype(float) for path, value in values.items()}, []
-    for _ in range(GUESSES):
-        for path, value in values.items():
-            value.set(first[path] + bounds[path] * rng.choice((-1.0, 1.0), value.shape))
-        guesses.append(float(loss()) - before)
+    for _ in range(GUESSES // 2):
+        step = {path: bounds[path] * rng.choice((-1.0, 1.0), value.shape) for path, value in values.items()}
+        for way in (1, -1):
+            for path, value in values.items():
+                value.set(first[path] + way * step[path])
+            guesses.append(float(loss()) - before)
     for path, value in values.items():
         value.set(first[path])
     for done in range(STEPS):
@@ -57,32 +67,31 @@ def test_the_classifier_knows_poses_that_it_was_not_taught(f32):
         ({"duck.vertices": 0.004}, 10),
         ({"paint.albedo": 0.03}, 10),
         ({"sky.coefficients": 0.05}, 3),
-        ({"duck.rotation": 0.02, "duck.translation": 0.01}, 2.5),
-        ({"front.focal": 1.0, "front.principal_point": 1.0, "front.distortion": 0.1}, 2.5),
+        ({"duck.rotation": 0.01, "duck.translation": 0.005}, 2),
+        ({"front.focal": 0.25, "front.principal_point": 0.25, "front.distortion": 0.01}, 2),
     ],
     ids=["vertices", "texture", "light", "pose", "intrinsics"],
 )
 def test_the_loss_rises_far_more_than_by_chance(f32, bounds, times):
-    """In four poses: more than by the luckiest guess, and `times` a guess's mean change; another's loss rises too.
+    """In four poses: ten times what guesses raise it by on average, more than the luckiest of them does, and `times`
+    their mean change up or down; another's loss rises too.
 
-    Lights, poses and lenses have few numbers, of which chance finds fair ones.
+    Lights, poses and lenses have few numbers, n: one guess alone already goes 1 / (1.25 sqrt(n)) as far, up or down.
     """
-    rng, rises, by_chance, luckiest = np.random.default_rng(77), [], [], []
+    rng, rises, of_another, all_guesses = np.random.default_rng(77), [], [], []
     for _ in range(4):
         scene = tidr.load("adversarial", ["cameras.front.distortion=[0, 0, 0, 0]"])
         turned(scene, rng)
-        ours, other = (
-            lambda scene=scene, seed=seed: mean_of(tidr.render(scene, "front", DRAWER).rgb, classifier(seed))
-            for seed in (0, 1)
-        )
+        ours, other = (lambda scene=scene, seed=seed: mean_of(seen(scene), classifier(seed)) for seed in (0, 1))
         before = float(other())
         rise, guesses = attacked(scene, bounds, ours, rng)
-        assert float(other()) > before
         rises.append(rise)
-        luckiest.append(max(guesses))
-        by_chance.append(np.mean(np.abs(guesses)))
-    assert np.mean(rises) > np.mean(luckiest)
-    assert np.mean(rises) > times * np.mean(by_chance)
+        of_another.append(float(other()) - before)
+        all_guesses.append(guesses)
+    assert np.mean(of_another) > 0
+    assert np.mean(rises) > 10 * np.mean(all_guesses)
+    assert np.mean(rises) > np.mean(np.max(all_guesses, 1))
+    assert np.mean(rises) > times * np.mean(np.abs(all_guesses))
 
 
 @pytest.mark.long
