@@ -207,6 +207,22 @@ def test_a_nan_is_refused(f64):
             tape_gradients(lambda scene=scene: loss(scene), [parameter])
 
 
+@pytest.mark.parametrize(
+    ("place", "turn", "kind"),
+    [
+        ((0.5, 0.2, 0.1), (1, 0, 0, 0), "path"),  # densities that add up
+        ((2.0, 0.0, 0.0), (1, 0, 0, 0), "volume"),  # side by side
+        ((1.6, 1.6, 0.0), (1, 0, 0, 0.41421356), "path"),
+        ((1.8, 1.8, 0.0), (1, 0, 0, 0.41421356), "volume"),  # turned by 45 degrees: only boxes around the boxes overlap
+    ],
+)
+def test_auto_takes_light_transport_for_media_that_overlap(f64, place, turn, kind):
+    scene = tidr.Scene()
+    for name, where in (("haze", {}), ("cloud", {"translation": place, "rotation": turn})):
+        scene.add_node(name, tidr.Node(tidr.Volume(np.full((1, 1, 1), 0.3), albedo=np.full(3, 0.4)), **where))
+    assert suited(scene) == kind
+
+
 def test_auto_takes_what_suits(f64):
     for members in (MEMBERS, MEMBERS[:2], MEMBERS[1:]):
         assert suited(only(mixed(), *members)) == "hybrid"
@@ -214,6 +230,7 @@ def test_auto_takes_what_suits(f64):
     scene = mixed()
     scene.add_material("glass", tidr.Material("dielectric"))
     assert suited(only(scene, *MEMBERS[:2])) == "path"  # which draws glass and volumes
+    assert suited(tidr.load("caustic")) == "photons"  # as its fit does
     scene = mixed()
     scene.add_node("dots", tidr.Node(PointCloud(np.zeros((2, 3)))))
     with pytest.raises(SceneError, match="choose one of"):

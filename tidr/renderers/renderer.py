@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from itertools import combinations, product
 from pathlib import Path
 from typing import Protocol
 
@@ -163,8 +164,9 @@ def known_renderers() -> tuple[str, ...]:
 def suited(scene: Scene) -> str:
     """The short name of the renderer for what the scene holds; "raster" where it holds nothing.
 
-    Meshes that shine, or whose materials only light transport draws, are for "path", with volumes or without, unless
-    a flash lights them, which it does not know; else meshes, Gaussians and volumes together are for "hybrid".
+    Meshes that shine, or whose materials only light transport draws, are for "path", with volumes or without, and so
+    are volumes that scatter where their boxes overlap, unless a flash lights the scene, which it does not know; where
+    the scene's fit names another renderer of light, that one. Meshes, Gaussians and volumes together are for "hybrid".
 
     Raises:
         SceneError: kinds of geometry that no one renderer draws.
@@ -174,9 +176,11 @@ def suited(scene: Scene) -> str:
     if len(names) > 1 and not held <= set(HYBRID):
         raise SceneError("renderer", f"the scene holds {', '.join(sorted(held))}", f"choose one of {', '.join(names)}")
     transported = "raster" in names and any(_transported(material) for material in scene.materials.values())
+    transported |= "volume" in names and _media_overlap(scene)
     flash = any(type(light).__name__ == "FlashLight" for light in scene.lights.values())
     if transported and not flash and "points" not in names:
-        return "path"
+        named = (scene.fit.renderer or {}).get("type") if scene.fit is not None else None
+        return named if named in FOLLOW_LIGHT else "path"
     if len(names) > 1:
         return "hybrid"
     return names[0] if names else "raster"
@@ -190,6 +194,26 @@ def kind_of(geometry: object) -> str:
 
 def _transported(material: Material) -> bool:
     return material.type in TRANSPORTED or any(slot in material.sources for slot in LUMINOUS)
+
+
+def _media_overlap(scene: Scene) -> bool:
+    """Whether boxes of volumes with an albedo share more than a face (by separating axes): densities that add up."""
+    worlds, corners = scene.world_matrices(), []
+    for node in scene.nodes.values():
+        if node.geometry is not None and getattr(node.geometry, "albedo", None) is not None:
+            points = np.array(list(product(*np.transpose(node.geometry.bounds()))))
+            corners.append(points @ worlds[node.name][:3, :3].T + worlds[node.name][:3, 3])
+    return any(_share(first, second) for first, second in combinations(corners, 2))
+
+
+def _share(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two boxes of corners [8, 3], x slowest, share a part of space."""
+    sides = [box[corner] - box[0] for box in (first, second) for corner in (1, 2, 4)]
+    for axis in (np.cross(one, other) for one, other in combinations(sides, 2)):
+        a, b = first @ axis, second @ axis
+        if np.any(axis) and min(a.max(), b.max()) - max(a.min(), b.min()) <= 1e-6 * np.ptp(a):
+            return False
+    return True
 
 
 def renderer_type(name: str, scene: Scene | None = None) -> type:
