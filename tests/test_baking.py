@@ -53,7 +53,7 @@ def drawn(scene, cameras, renderer=PLAIN) -> np.ndarray:
 
 
 @pytest.mark.row(208)
-@pytest.mark.parametrize("to", ["texture", "vertex_colors"])
+@pytest.mark.parametrize("to", [pytest.param("texture", marks=pytest.mark.long), "vertex_colors"])
 def test_a_baked_scene_looks_as_the_lit_one_from_views_that_it_was_not_baked_for(f32, views, to):
     colors = np.kron(np.random.default_rng(0).uniform(0.2, 0.9, (4, 8, 3)), np.ones((4, 4, 1)))
     scene = stage(tidr.Texture(colors) if to == "texture" else (0.8, 0.4, 0.3))  # vertices cannot hold the pattern

@@ -39,6 +39,7 @@ def test_depth_without_labels(f32):
     assert np.mean(np.abs(found - depths[0]) / depths[0]) < 0.02
 
 
+@pytest.mark.long
 @pytest.mark.row(73)
 def test_depth_and_pose_together(f32):
     """The pose of one of four views is 2 degrees and 5 cm off: it and the depth map are found together, to 1 %.

@@ -60,6 +60,7 @@ def hash_fit(*losses) -> tidr.Scene:
     return fitted(field, VolumeRenderer(steps=40, jitter=True), 120, 512, 2e-2, losses)
 
 
+@pytest.mark.long
 @pytest.mark.row(83)
 def test_hash_field_learns_a_ball_and_losses_draw_it_together(f32):
     """Occupancy does not change its picture; spread is the mean over rays, and as a loss it falls."""

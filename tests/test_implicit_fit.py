@@ -88,6 +88,7 @@ def test_a_ball_of_distances_becomes_the_solid(f32, silhouettes, radius, losses)
     assert measured["iou"] > 0.8
 
 
+@pytest.mark.long
 @pytest.mark.row(78)
 def test_even_occupancy_becomes_the_solid(f32, silhouettes):
     """A full box has no surface that a ray could meet: only ray_mask empties it."""

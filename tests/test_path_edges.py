@@ -141,7 +141,7 @@ CAMERAS = {
 
 @pytest.mark.row(29)
 @pytest.mark.row(30)
-@pytest.mark.parametrize("kind", list(CAMERAS))
+@pytest.mark.parametrize("kind", ["box", "orthographic", pytest.param("gaussian, lens", marks=pytest.mark.long)])
 def test_a_shining_square_grows_on_the_film_as_its_area_does(f64, kind):
     """The picture's sum grows by the square's area in pixels; all of its derivative stands on the outline."""
     half, distance = 0.5, 4.0
@@ -200,7 +200,9 @@ MOVES = {
 
 @pytest.mark.row(30)
 @pytest.mark.row(104)
-@pytest.mark.parametrize("name", list(MOVES))
+@pytest.mark.parametrize(
+    "name", [next(iter(MOVES)), *(pytest.param(name, marks=pytest.mark.long) for name in list(MOVES)[1:])]
+)
 def test_moving_shadows_change_pictures_as_differences_say(f64, name):
     """Interior and edges together against differences of pictures with other random numbers."""
     build, moves, weights, samples, edge_samples, depth, many = MOVES[name]
@@ -300,10 +302,9 @@ def test_bad_settings_are_named(key, value):
         PathTracer(**{key: value})
 
 
+@pytest.mark.long
 @pytest.mark.row(31)
-@pytest.mark.parametrize(
-    ("view", "precision"), [pytest.param("above", 0.025, marks=pytest.mark.long), ("beside", 0.05)]
-)
+@pytest.mark.parametrize(("view", "precision"), [("above", 0.025), ("beside", 0.05)])
 def test_a_card_that_moves_in_fog_changes_pictures_as_differences_say(f64, view, precision):
     """Its outline on the film, or only in the light of fog and floor, through the fog; scattered up to twice."""
     scene = card_in_fog()

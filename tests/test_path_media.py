@@ -62,7 +62,7 @@ def test_directions_are_drawn_by_the_phase_function(f64, g):
 
 
 @pytest.mark.row(31)
-@pytest.mark.parametrize("behind", ["sky", "panel"])
+@pytest.mark.parametrize("behind", [pytest.param("sky", marks=pytest.mark.long), "panel"])
 def test_slab_lets_through_what_beer_and_lambert_say(f64, behind):
     """exp(-sigma L) and its derivative -L exp(-sigma L), at sigma L = 1."""
     light = {"sky": (1, 1, 1)} if behind == "sky" else {"glow": (1, 1, 1), "panel": (2, (0, 0, -3))}
@@ -254,6 +254,7 @@ def layered(densities, **options) -> tuple[tidr.Scene, Volume]:
     return scene, bump
 
 
+@pytest.mark.long
 def test_activations(f64):
     """Two media with activations, one in the other: optical depths add up, with slopes of their own."""
     scene, bump = layered(0.3, sky=(1, 1, 1))
@@ -343,6 +344,7 @@ def test_degenerate_media_are_finite(f64):
         assert np.isfinite(slopes(scene, list(scene.parameters("*").values()), samples=4)).all()
 
 
+@pytest.mark.long
 @pytest.mark.row(31)
 def test_on_a_gpu(vulkan):
     """In f32: what a slab lets through, and how that changes, and what it scatters once."""

@@ -112,6 +112,7 @@ def test_a_lamp_lights_others_by_as_much_as_it_is_there(f64):
     same_mean(np.array(slopes), pictures[1.0] / 0.4)
 
 
+@pytest.mark.long
 @pytest.mark.row(104)
 def test_patterns_and_what_they_let_through_move_as_differences_say(f64):
     """With a sheet whose opacity varies, light goes through it to the camera and between the walls."""

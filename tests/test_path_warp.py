@@ -193,8 +193,9 @@ def gradients(max_depth: int) -> list[np.ndarray]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.row(33)
-@pytest.mark.parametrize(("arch", "max_depth"), [("vulkan", 1), pytest.param("cpu", 2, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("arch", "max_depth"), [("vulkan", 1), ("cpu", 2)])
 def test_single_precision_gives_the_same_gradients(f64, vulkan, arch, max_depth):
     """On Vulkan what is seen directly: for shadows a software driver compiles for minutes."""
     start("cpu", 64)

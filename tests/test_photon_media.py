@@ -113,6 +113,7 @@ def test_what_hides_the_sky_is_covered(f64):
     assert np.allclose(image.alpha.numpy(), 1 - np.exp(-0.7), rtol=1e-5)
 
 
+@pytest.mark.long
 def test_a_grid_of_equal_cells_is_a_homogeneous_medium(f64):
     settings = {"photons": 2000, "passes": 2, "radius": 0.3, "max_depth": 8, "independent_gradient": False}
     scenes = [
@@ -193,6 +194,7 @@ def test_the_gradient_to_opacity_is_that_of_the_share_let_through(f64):
     assert (picture(scene, 8, **settings) * weights[0]).sum() / seen == pytest.approx(0.8 / 0.4, rel=0.06)
 
 
+@pytest.mark.long
 @pytest.mark.row(54)
 def test_a_lamp_lights_others_by_as_much_as_it_is_there(f64):
     """With an opacity a, as one of a times the emission; the derivative by a is the light on others divided by a."""
@@ -259,6 +261,7 @@ def exact(f64) -> list[np.ndarray]:
     return image_and_gradients()
 
 
+@pytest.mark.long
 def test_vulkan_draws_the_same_picture_and_gradients(exact, vulkan):
     found = image_and_gradients()
     assert np.abs(found[0] - exact[0]).mean() < 1e-3 * exact[0].mean()

@@ -75,6 +75,7 @@ def test_photons_and_paths_make_the_same_picture_of_glass_and_mirror(f64):
     assert abs(seen.mean() / truth.mean() - 1.0) < 0.02
 
 
+@pytest.mark.long
 def test_blends_and_what_is_half_clear_look_as_paths_see_them(f64):
     scene = stage(panel=6.0)
     scene.add_material("mixed", Material("blend", first="white", second="silver", weight=0.4))

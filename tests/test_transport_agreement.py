@@ -175,7 +175,8 @@ def traced(make) -> tuple[np.ndarray, np.ndarray]:
 
 LONG = (pytest.mark.row(51), pytest.mark.long)
 CASES = [
-    pytest.param(make, "progressive", marks=LONG if make is cornell else LONG[:1], id=make.__name__) for make in SCENES
+    pytest.param(make, "progressive", marks=LONG if make in (cornell, caustic) else LONG[:1], id=make.__name__)
+    for make in SCENES
 ]
 CASES += [
     pytest.param(make, "sppm", marks=pytest.mark.row(52), id=f"{make.__name__}, sppm") for make in (metal, blurred)
