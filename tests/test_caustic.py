@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tidr
+from tidr.files.image import read_image
 from tidr.fitting.fit import fit_from_settings
 from tidr.fitting.truth import how_far
 from tidr.renderers.photons import PhotonMapper
@@ -33,7 +34,7 @@ def test_a_flat_lens_bends_until_its_light_gathers_in_the_picture(f32):
     """Forty steps with a tenth of the photons; only heights move."""
     scene = load("caustic")
     assert scene.fit is not None
-    target = np.load(scene.fit.targets["below"]).astype(np.float32)
+    target = read_image(scene.fit.targets["below"])
     flat = scene["lens"].vertices.numpy()
     sharp = {"photons": 1 << 16, "passes": 2, "radius": 0.03, "aimed": 0.95, "max_depth": 4, "seed": 5}
     before = seen(scene, "below", target, **sharp)
@@ -55,7 +56,7 @@ def test_the_light_behind_a_ball_tells_its_index_of_refraction(f32):
     assert scene.fit is not None
     fit_from_settings(scene, replace(scene.fit, steps=40, renderer={**scene.fit.renderer, "photons": 15000}))
     assert how_far(scene, scene.fit.truth)["glass.ior"]["error"] < 0.03
-    target = np.load(scene.fit.targets["floor"]).astype(np.float32)
+    target = read_image(scene.fit.targets["floor"])
     ior, slopes = scene.parameters("glass.ior"), {}
     for index in (1.47, 1.53):
         ior["glass.ior"].set(index)
