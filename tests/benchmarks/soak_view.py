@@ -335,9 +335,12 @@ def soak(folder: Path, display: str, minutes: float, shots: Shots) -> int:
     codes.append(viewer.close())
     lines = viewer.lines()
     after = [line["rss"] for line in lines if line["time"] > used]
-    fifth = max(after[: max(len(after) // 5, 1)])
-    growth = max(after[-max(len(after) // 5, 1) :]) / fifth
-    print(f"{actions} random actions, {lines[-1]['frame']} frames; memory {fifth:.0f} MB, then {growth:.3f} of it")
+    tenths = [max(part) for part in np.array_split(after, 10)]
+    growth = max(tenths[-2:]) / max(tenths[:2])
+    print(
+        f"{actions} random actions, {lines[-1]['frame']} frames; memory then {growth:.3f} of what it was, MB by tenths"
+    )
+    print(*(round(most) for most in tenths))
     viewer = Viewer("fit", folder, display)
     missing |= use_fit(viewer, shots)
     viewer.process.terminate()  # saved and ended as Ctrl-C would, but for the code
